@@ -1,0 +1,1 @@
+//! FFmpeg as safe Rust: decoders, encoders, pictures.

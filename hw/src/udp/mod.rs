@@ -1,0 +1,1 @@
+//! UDP on io_uring, and its portable twin.

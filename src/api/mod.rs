@@ -1,0 +1,1 @@
+//! WHIP, rooms and pages over HTTP.

@@ -1,0 +1,1 @@
+//! RTP to pictures and sound on the room's timeline.

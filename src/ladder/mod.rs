@@ -1,0 +1,1 @@
+//! Rungs: which the box can sustain, and how they are encoded.

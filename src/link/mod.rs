@@ -1,0 +1,3 @@
+//! The process boundary between the daemon and its transcoders.
+
+pub mod wire;

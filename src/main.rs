@@ -1,0 +1,4 @@
+//! The `proscenium` program: parses the command line and runs one command.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Playlists and parts, from memory to players.

@@ -1,0 +1,1 @@
+//! CMAF parts, the live window, playlists. All pure.
