@@ -16,7 +16,7 @@
 //! | [`link`] | 2: the process boundary between daemon and transcoder |
 //! | [`teacher`] | the synthetic teacher: a WebRTC client of another make |
 //! | [`rooms`] | who may do what |
-//! | [`time`] | media time, names |
+//! | [`time`], [`units`] | media time, names; quantities as people write them |
 //!
 //! `hw` below them is the machine; it holds all unsafe code and imports nothing of this crate.
 #![forbid(unsafe_code)]
@@ -35,5 +35,6 @@ pub mod rooms;
 pub mod sfu;
 pub mod teacher;
 pub mod time;
+pub mod units;
 pub mod web;
 pub mod worker;

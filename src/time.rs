@@ -75,7 +75,9 @@ impl fmt::Debug for MediaTime {
 }
 
 /// A reading of `CLOCK_MONOTONIC`, in microseconds. Comparable across processes on one box.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct HostTime(pub i64);
 
 impl HostTime {
@@ -184,7 +186,9 @@ impl SourceCodec {
 }
 
 /// A bit rate in bits a second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Bitrate(pub u64);
 

@@ -248,7 +248,9 @@ pub enum WireError {
     #[error("not a Proscenium link message (first bytes {0:02x?})")]
     Magic([u8; 2]),
     /// From another version.
-    #[error("link protocol version {0}, this program speaks {VERSION}: daemon and transcoder must be the same build")]
+    #[error(
+        "link protocol version {0}, this program speaks {VERSION}: daemon and transcoder must be the same build"
+    )]
     Version(u16),
     /// Larger than [`MAX_MESSAGE`].
     #[error("message of {0} bytes, at most {MAX_MESSAGE} allowed")]
