@@ -88,26 +88,18 @@ pub enum Unreadable {
 impl Stamp {
     /// The stamp of frame `frame` captured at `wall_us` microseconds since the Unix epoch.
     pub const fn at(frame: u64, wall_us: i64) -> Self {
-        Self {
-            frame: frame as u32,
-            wall_ms: wall_us.div_euclid(1000) as u32,
-        }
+        Self { frame: frame as u32, wall_ms: wall_us.div_euclid(1000) as u32 }
     }
 
     fn check(self) -> u8 {
-        let bytes = self
-            .frame
-            .to_be_bytes()
-            .into_iter()
-            .chain(self.wall_ms.to_be_bytes());
+        let bytes = self.frame.to_be_bytes().into_iter().chain(self.wall_ms.to_be_bytes());
         bytes.fold(0xFF, |crc, byte| {
-            (0..8).fold(crc ^ byte, |crc, _| {
-                if crc & 0x80 != 0 {
-                    (crc << 1) ^ 0x07
-                } else {
-                    crc << 1
-                }
-            })
+            (0..8).fold(
+                crc ^ byte,
+                |crc, _| {
+                    if crc & 0x80 != 0 { (crc << 1) ^ 0x07 } else { crc << 1 }
+                },
+            )
         })
     }
 
@@ -117,10 +109,7 @@ impl Stamp {
         let row = |sync: u8, data: u32, nibble: u8| {
             u64::from(sync) << 36 | u64::from(data) << 4 | u64::from(nibble)
         };
-        [
-            row(SYNC[0], self.frame, check >> 4),
-            row(SYNC[1], self.wall_ms, check & 15),
-        ]
+        [row(SYNC[0], self.frame, check >> 4), row(SYNC[1], self.wall_ms, check & 15)]
     }
 
     /// Draws the clock into a luma plane. A plane too small for it is left alone.
@@ -147,12 +136,7 @@ impl Stamp {
         width: usize,
         height: usize,
     ) -> Result<Self, Unreadable> {
-        let bad = Unreadable::BadPlane {
-            width,
-            height,
-            stride,
-            len: luma.len(),
-        };
+        let bad = Unreadable::BadPlane { width, height, stride, len: luma.len() };
         if width < COLUMNS || height < UNITS || stride < width {
             return Err(bad);
         }
@@ -175,27 +159,18 @@ impl Stamp {
         let (mut white, mut black) = (0, 0);
         for (row, means) in means.iter().enumerate() {
             for (column, mean) in means.iter().take(4).enumerate() {
-                *(if SYNC[row] >> (3 - column) & 1 == 1 {
-                    &mut white
-                } else {
-                    &mut black
-                }) += mean;
+                *(if SYNC[row] >> (3 - column) & 1 == 1 { &mut white } else { &mut black }) += mean;
             }
         }
         let (white, black) = (white / 4, black / 4);
         let bits = means.map(|row| {
-            row.into_iter().fold(0u64, |bits, mean| {
-                bits << 1 | u64::from(2 * mean > white + black)
-            })
+            row.into_iter().fold(0u64, |bits, mean| bits << 1 | u64::from(2 * mean > white + black))
         });
         let sync = bits.map(|row| (row >> 36) as u8);
         if white - black < LEAST_CONTRAST || sync != SYNC {
             return Err(Unreadable::NoSync { white, black });
         }
-        let stamp = Self {
-            frame: (bits[0] >> 4) as u32,
-            wall_ms: (bits[1] >> 4) as u32,
-        };
+        let stamp = Self { frame: (bits[0] >> 4) as u32, wall_ms: (bits[1] >> 4) as u32 };
         let (read, computed) = ((bits[0] << 4 & 0xF0 | bits[1] & 0x0F) as u8, stamp.check());
         if read != computed {
             return Err(Unreadable::BadCheck { read, computed });
@@ -239,9 +214,8 @@ mod tests {
             let xs = x * w / to_w..((x + 1) * w / to_w).max(x * w / to_w + 1);
             let ys = y * h / to_h..((y + 1) * h / to_h).max(y * h / to_h + 1);
             let count = (xs.len() * ys.len()) as u32;
-            let sum: u32 = ys
-                .flat_map(|y| xs.clone().map(move |x| u32::from(from[y * w + x])))
-                .sum();
+            let sum: u32 =
+                ys.flat_map(|y| xs.clone().map(move |x| u32::from(from[y * w + x]))).sum();
             *pixel = (sum / count) as u8;
         }
         out
@@ -279,43 +253,25 @@ mod tests {
     #[test]
     fn a_picture_without_a_clock_says_so() {
         let plane = vec![128u8; 640 * 360];
-        assert!(matches!(
-            Stamp::read(&plane, 640, 640, 360),
-            Err(Unreadable::NoSync { .. })
-        ));
+        assert!(matches!(Stamp::read(&plane, 640, 640, 360), Err(Unreadable::NoSync { .. })));
     }
 
     #[test]
     fn a_blend_of_two_frames_is_not_taken_for_either() {
         let (mut one, mut two) = (vec![0u8; 640 * 360], vec![0u8; 640 * 360]);
-        let (a, b) = (
-            Stamp {
-                frame: 7,
-                wall_ms: 123_456,
-            },
-            Stamp {
-                frame: 8,
-                wall_ms: 123_489,
-            },
-        );
+        let (a, b) = (Stamp { frame: 7, wall_ms: 123_456 }, Stamp { frame: 8, wall_ms: 123_489 });
         a.draw(&mut one, 640, 640, 360);
         b.draw(&mut two, 640, 640, 360);
         // The upper row of one frame over the lower row of the other: a tear.
         let tear = 42 * 360 / 45 * 640;
         one[tear..].copy_from_slice(&two[tear..]);
-        assert!(matches!(
-            Stamp::read(&one, 640, 640, 360),
-            Err(Unreadable::BadCheck { .. })
-        ));
+        assert!(matches!(Stamp::read(&one, 640, 640, 360), Err(Unreadable::BadCheck { .. })));
     }
 
     #[test]
     fn known_vector_for_readers_in_other_languages() {
         // Quoted by the TypeScript reader's test.
-        let stamp = Stamp {
-            frame: 0x0001_E240,
-            wall_ms: 0x89AB_CDEF,
-        };
+        let stamp = Stamp { frame: 0x0001_E240, wall_ms: 0x89AB_CDEF };
         assert_eq!(stamp.check(), 0x8B);
         assert_eq!(stamp.rows(), [0xA_0001_E240_8, 0x5_89AB_CDEF_B]);
     }
