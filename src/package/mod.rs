@@ -1,1 +1,3 @@
 //! CMAF parts, the live window, playlists. All pure.
+
+pub mod format;

@@ -1,0 +1,3 @@
+//! The configuration file: composes the modules' own configurations.
+
+pub mod load;
