@@ -1,4 +1,6 @@
 //! The `proscenium` program: parses the command line and runs one command.
 #![forbid(unsafe_code)]
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    proscenium::cli::main()
+}

@@ -82,10 +82,12 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let us = self.0.as_micros();
         match us {
-            _ if us % 3_600_000_000 == 0 && us > 0 => write!(f, "{} h", us / 3_600_000_000),
-            _ if us % 60_000_000 == 0 && us > 0 => write!(f, "{} min", us / 60_000_000),
-            _ if us % 1_000_000 == 0 => write!(f, "{} s", us / 1_000_000),
-            _ if us % 1_000 == 0 => write!(f, "{} ms", us / 1_000),
+            _ if us.is_multiple_of(3_600_000_000) && us > 0 => {
+                write!(f, "{} h", us / 3_600_000_000)
+            }
+            _ if us.is_multiple_of(60_000_000) && us > 0 => write!(f, "{} min", us / 60_000_000),
+            _ if us.is_multiple_of(1_000_000) => write!(f, "{} s", us / 1_000_000),
+            _ if us.is_multiple_of(1_000) => write!(f, "{} ms", us / 1_000),
             _ => write!(f, "{us} us"),
         }
     }
@@ -123,9 +125,9 @@ impl Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            n if n > 0 && n % (1 << 30) == 0 => write!(f, "{} GiB", n >> 30),
-            n if n > 0 && n % (1 << 20) == 0 => write!(f, "{} MiB", n >> 20),
-            n if n > 0 && n % (1 << 10) == 0 => write!(f, "{} KiB", n >> 10),
+            n if n > 0 && n.is_multiple_of(1 << 30) => write!(f, "{} GiB", n >> 30),
+            n if n > 0 && n.is_multiple_of(1 << 20) => write!(f, "{} MiB", n >> 20),
+            n if n > 0 && n.is_multiple_of(1 << 10) => write!(f, "{} KiB", n >> 10),
             n => write!(f, "{n} B"),
         }
     }
@@ -160,8 +162,8 @@ impl Rate {
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.0 {
-            n if n > 0 && n % 1_000_000 == 0 => write!(f, "{} Mb/s", n / 1_000_000),
-            n if n > 0 && n % 1000 == 0 => write!(f, "{} kb/s", n / 1000),
+            n if n > 0 && n.is_multiple_of(1_000_000) => write!(f, "{} Mb/s", n / 1_000_000),
+            n if n > 0 && n.is_multiple_of(1000) => write!(f, "{} kb/s", n / 1000),
             n => write!(f, "{n} b/s"),
         }
     }

@@ -1,1 +1,35 @@
-//! The command line: one file a command.
+//! The command line: one file a command. Arguments are parsed first, resources built second.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+pub mod config;
+
+/// A live class in by WebRTC, out as Low-Latency HLS in H.264 and AV1.
+#[derive(Debug, Parser)]
+#[command(name = "proscenium", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check or show the configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+}
+
+/// Parses the arguments and runs the command; errors are printed, with their causes, for people.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Config(command) => config::run(command),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
