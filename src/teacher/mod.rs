@@ -1,6 +1,10 @@
-//! The synthetic teacher: a class made in code, so that every seam can be shown and measured
-//! without a camera.
+//! The synthetic teacher: a class made in code and published over real WebRTC by an implementation
+//! other than the SFU's, so that every seam can be shown and measured without a camera.
 //!
+//! * [`lecture`], [`sound`]: the picture and the sound, functions of frame number and sample position
 //! * [`burnt`]: the machine-readable clock in the picture
 
 pub mod burnt;
+mod font;
+pub mod lecture;
+pub mod sound;
