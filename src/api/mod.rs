@@ -1,1 +1,3 @@
 //! WHIP, rooms and pages over HTTP.
+
+pub mod pages;

@@ -1,0 +1,3 @@
+import "./style/base.css";
+import { translate } from "./lib/page";
+translate();
