@@ -1,1 +1,3 @@
 //! Wiring of the daemon.
+
+pub mod lifecycle;

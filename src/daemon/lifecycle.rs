@@ -1,0 +1,271 @@
+//! When a class starts, waits for its publisher to come back, and ends. Pure: time comes in as
+//! `now`, what to do goes out as a value.
+
+use crate::time::{HostTime, SourceId};
+use crate::units::Span;
+use serde::{Deserialize, Serialize};
+
+/// Section `[class]` of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How long an opened class waits for its first picture or sound.
+    pub patience: Span,
+    /// How long a class goes on, with the last picture and silence, after its publisher was lost.
+    pub linger_lost: Span,
+    /// The same after its publisher said goodbye.
+    pub linger_stopped: Span,
+    /// How long a transcoder may take to flush when a class ends.
+    pub flush: Span,
+    /// How long the playlists of an ended class stay.
+    pub keep_ended: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            patience: Span::secs(30),
+            linger_lost: Span::secs(60),
+            linger_stopped: Span::secs(5),
+            flush: Span::secs(3),
+            keep_ended: Span::secs(600),
+        }
+    }
+}
+
+/// Where a class is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Opened by a publisher; no part yet.
+    Starting {
+        /// When it gives up.
+        until: HostTime,
+    },
+    /// Parts are coming.
+    Live,
+    /// Live, but nobody publishes.
+    Lingering {
+        /// When it ends.
+        until: HostTime,
+    },
+    /// Told to end; flushing.
+    Ending {
+        /// When it is ended by force.
+        until: HostTime,
+    },
+    /// Over; playlists say ENDLIST.
+    Ended {
+        /// When it is forgotten.
+        until: HostTime,
+    },
+    /// Gone.
+    Forgotten,
+}
+
+/// What the daemon must do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Tell the transcoder to flush and stop.
+    Flush,
+    /// End the playlists; the transcoder is done or out of time.
+    End,
+    /// Drop everything of this class.
+    Forget,
+}
+
+/// One class's life.
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    config: Config,
+    phase: Phase,
+    publisher: Option<SourceId>,
+}
+
+impl Lifecycle {
+    /// A class that a publisher has just opened.
+    pub fn open(config: Config, now: HostTime) -> Self {
+        let until = now.plus_micros(config.patience.as_micros());
+        Self { config, phase: Phase::Starting { until }, publisher: None }
+    }
+
+    /// Where it is.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether a publisher may still join this class, rather than a new one.
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Starting { .. } | Phase::Live | Phase::Lingering { .. })
+    }
+
+    /// Who publishes.
+    pub fn publisher(&self) -> Option<SourceId> {
+        self.publisher
+    }
+
+    /// A publisher is connected. A class that was lingering goes on.
+    pub fn joined(&mut self, source: SourceId) {
+        self.publisher = Some(source);
+        if let Phase::Lingering { .. } = self.phase {
+            self.phase = Phase::Live;
+        }
+    }
+
+    /// A publisher is gone; `polite` when it said so. One that was already replaced changes nothing.
+    pub fn left(&mut self, source: SourceId, polite: bool, now: HostTime) {
+        if self.publisher != Some(source) {
+            return;
+        }
+        self.publisher = None;
+        let wait = if polite { self.config.linger_stopped } else { self.config.linger_lost };
+        let until = now.plus_micros(wait.as_micros());
+        match self.phase {
+            Phase::Live => self.phase = Phase::Lingering { until },
+            // Nothing was shown yet: do not wait longer than the first opener would have.
+            Phase::Starting { until: patience } => {
+                self.phase = Phase::Starting { until: patience.min(until) };
+            }
+            _ => {}
+        }
+    }
+
+    /// A part was published.
+    pub fn part(&mut self) {
+        if let Phase::Starting { .. } = self.phase {
+            self.phase = Phase::Live;
+        }
+    }
+
+    /// Somebody ends the class: its teacher through the API, or the daemon shutting down.
+    pub fn end(&mut self, now: HostTime) -> Option<Action> {
+        if !self.is_open() {
+            return None;
+        }
+        self.phase = Phase::Ending { until: now.plus_micros(self.config.flush.as_micros()) };
+        Some(Action::Flush)
+    }
+
+    /// The transcoder is done: it flushed, or it will not come back.
+    pub fn flushed(&mut self, now: HostTime) -> Option<Action> {
+        match self.phase {
+            Phase::Ended { .. } | Phase::Forgotten => None,
+            _ => {
+                self.phase =
+                    Phase::Ended { until: now.plus_micros(self.config.keep_ended.as_micros()) };
+                Some(Action::End)
+            }
+        }
+    }
+
+    /// When [`Lifecycle::tick`] has something to do, if nothing else happens.
+    pub fn deadline(&self) -> Option<HostTime> {
+        match self.phase {
+            Phase::Starting { until }
+            | Phase::Lingering { until }
+            | Phase::Ending { until }
+            | Phase::Ended { until } => Some(until),
+            Phase::Live | Phase::Forgotten => None,
+        }
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now: HostTime) -> Option<Action> {
+        if self.deadline().is_none_or(|until| now < until) {
+            return None;
+        }
+        match self.phase {
+            Phase::Starting { .. } | Phase::Lingering { .. } => self.end(now),
+            Phase::Ending { .. } => self.flushed(now),
+            Phase::Ended { .. } => {
+                self.phase = Phase::Forgotten;
+                Some(Action::Forget)
+            }
+            Phase::Live | Phase::Forgotten => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: SourceId = SourceId(1);
+    const B: SourceId = SourceId(2);
+
+    fn at(seconds: i64) -> HostTime {
+        HostTime(seconds * 1_000_000)
+    }
+
+    fn live() -> Lifecycle {
+        let mut class = Lifecycle::open(Config::default(), at(0));
+        class.joined(A);
+        class.part();
+        class
+    }
+
+    #[test]
+    fn a_class_lives_while_its_publisher_does() {
+        let mut class = live();
+        assert_eq!(class.deadline(), None);
+        assert_eq!(class.tick(at(100_000)), None);
+        assert_eq!(class.phase(), Phase::Live);
+    }
+
+    #[test]
+    fn a_lost_publisher_may_come_back_within_a_minute() {
+        let mut class = live();
+        class.left(A, false, at(10));
+        assert_eq!(class.tick(at(69)), None);
+        class.joined(B);
+        assert_eq!(class.phase(), Phase::Live);
+        assert_eq!(class.tick(at(1000)), None);
+    }
+
+    #[test]
+    fn a_goodbye_ends_the_class_soon() {
+        let mut class = live();
+        class.left(A, true, at(10));
+        assert_eq!(class.tick(at(15)), Some(Action::Flush));
+        assert_eq!(class.flushed(at(16)), Some(Action::End));
+        assert_eq!(class.flushed(at(16)), None);
+        assert_eq!(class.tick(at(16 + 600)), Some(Action::Forget));
+        assert_eq!(class.tick(at(9999)), None);
+    }
+
+    #[test]
+    fn a_transcoder_that_does_not_flush_is_not_waited_for() {
+        let mut class = live();
+        assert_eq!(class.end(at(10)), Some(Action::Flush));
+        assert_eq!(class.end(at(10)), None);
+        assert_eq!(class.tick(at(12)), None);
+        assert_eq!(class.tick(at(13)), Some(Action::End));
+    }
+
+    #[test]
+    fn a_class_in_which_nothing_is_ever_sent_gives_up() {
+        let mut class = Lifecycle::open(Config::default(), at(0));
+        class.joined(A);
+        assert_eq!(class.tick(at(29)), None);
+        assert_eq!(class.tick(at(30)), Some(Action::Flush));
+    }
+
+    #[test]
+    fn the_leaving_of_a_replaced_publisher_changes_nothing() {
+        let mut class = live();
+        class.joined(B);
+        class.left(A, true, at(10));
+        assert_eq!(class.phase(), Phase::Live);
+        assert_eq!(class.publisher(), Some(B));
+    }
+
+    #[test]
+    fn leaving_before_the_first_part_shortens_the_wait_and_never_lengthens_it() {
+        let mut class = Lifecycle::open(Config::default(), at(0));
+        class.joined(A);
+        class.left(A, false, at(1));
+        assert_eq!(class.deadline(), Some(at(30)));
+        class.joined(B);
+        class.left(B, true, at(2));
+        assert_eq!(class.deadline(), Some(at(7)));
+    }
+}
