@@ -66,11 +66,8 @@ fn an_algorithm_is_bound_to_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let private = folder.path().join("school.pem");
     let public = generate_key_pair(&private).unwrap();
-    let config = Config {
-        secret_file: None,
-        public_key_file: Some(public.clone()),
-        ..Config::default()
-    };
+    let config =
+        Config { secret_file: None, public_key_file: Some(public.clone()), ..Config::default() };
     let verifier = Verifier::open(&config).unwrap();
 
     let token = Signer::from_private_key_file(&private).unwrap().sign(&grant()).unwrap();
@@ -98,7 +95,8 @@ fn claims_must_be_there_and_mean_something() {
     let sign = |claims: &serde_json::Value| {
         jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET)).unwrap()
     };
-    let good = serde_json::json!({"room": "*", "role": "speaker", "sub": "bob", "exp": NOW + 1, "x": 1});
+    let good =
+        serde_json::json!({"room": "*", "role": "speaker", "sub": "bob", "exp": NOW + 1, "x": 1});
     assert_eq!(verifier.verify(&sign(&good), NOW).unwrap().room, Scope::Every);
     for (key, value) in [
         ("room", serde_json::json!("Not A Room")),
