@@ -7,4 +7,5 @@ pub mod clock;
 pub mod codec;
 pub mod memory;
 pub mod process;
+pub mod source;
 pub mod udp;
