@@ -5,7 +5,14 @@
 //! holds the fragments of every rendition; no other message carries any. The daemon treats what a
 //! transcoder says as foreign: it is decoded within bounds, checked, and never trusted with an index.
 
+mod rules;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
+
 use crate::time::{Bitrate, HostTime, MediaTime, RoomName, TrackId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol; both ends come from one binary, so any other is an error.
@@ -17,7 +24,61 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Most renditions a presentation may have.
 pub const MAX_RENDITIONS: usize = 16;
 
-const MAGIC: u16 = 0x5043; // "PC"
+const MAGIC: [u8; 2] = *b"PC";
+const PREAMBLE: usize = 4;
+
+/// A message of either direction: what [`encode`] takes and [`decode`] gives.
+pub trait Message: Serialize + DeserializeOwned + rules::Rules {}
+
+impl Message for ToTranscoder {}
+impl Message for FromTranscoder {}
+
+/// The datagram for `message`: preamble and body, at most [`MAX_MESSAGE`] bytes.
+///
+/// # Errors
+/// [`WireError::Rule`] for a message that the other end would refuse, [`WireError::TooLarge`].
+pub fn encode<T: Message>(message: &T) -> Result<Vec<u8>, WireError> {
+    message.check().map_err(WireError::Rule)?;
+    let mut bytes = Vec::with_capacity(512);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    let bytes = postcard::to_extend(message, bytes).map_err(WireError::Body)?;
+    if bytes.len() > MAX_MESSAGE {
+        Err(WireError::TooLarge(bytes.len()))
+    } else {
+        Ok(bytes)
+    }
+}
+
+/// The message in `datagram`, whoever sent it: what comes out keeps every rule of this module.
+///
+/// Memory is taken for what the datagram really holds (and at most 1 MiB ahead for a list), never
+/// for what it merely claims.
+///
+/// # Errors
+/// [`WireError`], by the first thing that is wrong.
+pub fn decode<T: Message>(datagram: &[u8]) -> Result<T, WireError> {
+    if datagram.len() > MAX_MESSAGE {
+        return Err(WireError::TooLarge(datagram.len()));
+    }
+    let (preamble, body) = datagram
+        .split_first_chunk::<PREAMBLE>()
+        .ok_or(WireError::Truncated(datagram.len()))?;
+    let [m0, m1, v0, v1] = *preamble;
+    if [m0, m1] != MAGIC {
+        return Err(WireError::Magic([m0, m1]));
+    }
+    match u16::from_le_bytes([v0, v1]) {
+        VERSION => {}
+        other => return Err(WireError::Version(other)),
+    }
+    let (message, rest) = postcard::take_from_bytes::<T>(body).map_err(WireError::Body)?;
+    if !rest.is_empty() {
+        return Err(WireError::Rule("bytes follow the message"));
+    }
+    message.check().map_err(WireError::Rule)?;
+    Ok(message)
+}
 
 /// What the daemon tells a transcoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +100,10 @@ pub struct Start {
     pub rungs: Vec<Rung>,
     /// Where a transcoder before this one stopped; `None` for a new class.
     pub resume: Option<Resume>,
+    /// How many transcoders in a row, just before this one, died without making a part. From 2 on
+    /// it is wise to begin at the newest key frame in the ring rather than at the one before the
+    /// resume point: what stands between may be what kills decoders.
+    pub failures: u32,
 }
 
 /// What all renditions have in common.
@@ -244,6 +309,9 @@ pub struct RungFigures {
 /// Why bytes are no message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
+    /// Not even a preamble.
+    #[error("message of {0} bytes is too short to be one")]
+    Truncated(usize),
     /// Not ours at all.
     #[error("not a Proscenium link message (first bytes {0:02x?})")]
     Magic([u8; 2]),

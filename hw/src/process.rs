@@ -1,1 +1,0 @@
-//! Child processes and the sockets that reach them.
