@@ -5,6 +5,12 @@
 //! * [`burnt`]: the machine-readable clock in the picture
 
 pub mod burnt;
+pub mod class;
 mod font;
 pub mod lecture;
+pub mod netem;
+mod peer;
+pub mod publish;
+mod rtp;
 pub mod sound;
+pub mod whip;

@@ -55,10 +55,9 @@ impl Name {
 pub(super) fn decode(name: &[u8]) -> Option<SocketAddr> {
     let port = u16::from_be_bytes(array(name, 2)?);
     match i32::from(u16::from_ne_bytes(array(name, 0)?)) {
-        libc::AF_INET => Some(SocketAddr::V4(SocketAddrV4::new(
-            Ipv4Addr::from(array::<4>(name, 4)?),
-            port,
-        ))),
+        libc::AF_INET => {
+            Some(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::from(array::<4>(name, 4)?), port)))
+        }
         libc::AF_INET6 => {
             let ip = Ipv6Addr::from(array::<16>(name, 8)?);
             let scope = u32::from_ne_bytes(array(name, 24)?);
@@ -110,12 +109,7 @@ impl Control {
             _ => {}
         }
         if let Some(segment) = segment {
-            used = control.put(
-                used,
-                libc::SOL_UDP,
-                libc::UDP_SEGMENT,
-                &segment.to_ne_bytes(),
-            );
+            used = control.put(used, libc::SOL_UDP, libc::UDP_SEGMENT, &segment.to_ne_bytes());
         }
         (control, used)
     }

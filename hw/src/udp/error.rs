@@ -40,10 +40,7 @@ impl UdpError {
     }
 
     pub(super) fn io<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> Self {
-        move |source| Self::Io {
-            call,
-            source: source.into(),
-        }
+        move |source| Self::Io { call, source: source.into() }
     }
 }
 

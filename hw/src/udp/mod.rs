@@ -114,12 +114,7 @@ pub struct UdpConfig {
 
 impl Default for UdpConfig {
     fn default() -> Self {
-        Self {
-            recv_buffers: 1024,
-            buffer_len: 2048,
-            socket_buffer: 4 << 20,
-            backend: Choice::Auto,
-        }
+        Self { recv_buffers: 1024, buffer_len: 2048, socket_buffer: 4 << 20, backend: Choice::Auto }
     }
 }
 
@@ -272,14 +267,9 @@ impl Socket {
     ) -> Result<Wakeup, UdpError> {
         let local = self.local;
         match &mut self.engine {
-            Engine::Portable(engine) => engine.wait(
-                &self.socket,
-                local,
-                &self.waker,
-                timeout,
-                &mut self.stats,
-                &mut on,
-            ),
+            Engine::Portable(engine) => {
+                engine.wait(&self.socket, local, &self.waker, timeout, &mut self.stats, &mut on)
+            }
         }
     }
 

@@ -16,39 +16,22 @@ pub(super) fn open(addr: SocketAddr, buffer: usize) -> Result<UdpSocket, UdpErro
             if addr.is_ipv6() && addr.ip().is_unspecified() && no_ipv6(&source) =>
         {
             tracing::debug!(%source, "no IPv6 on this host: UDP on IPv4 only");
-            open_exactly(
-                SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), addr.port()),
-                buffer,
-            )
+            open_exactly(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), addr.port()), buffer)
         }
         other => other,
     }
 }
 
 fn no_ipv6(error: &std::io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
-    )
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
 fn open_exactly(addr: SocketAddr, buffer: usize) -> Result<UdpSocket, UdpError> {
-    let refused = |errno: Errno| UdpError::Bind {
-        addr,
-        source: errno.into(),
-    };
-    let family = if addr.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
-    let fd: OwnedFd = socket(
-        family,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        None,
-    )
-    .map_err(refused)?;
+    let refused = |errno: Errno| UdpError::Bind { addr, source: errno.into() };
+    let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd: OwnedFd =
+        socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
+            .map_err(refused)?;
     // No SO_REUSEADDR or SO_REUSEPORT: a second daemon must fail to start, not take half the packets.
     match addr {
         SocketAddr::V4(v4) => {

@@ -38,9 +38,7 @@ unsafe impl Send for Slots {}
 
 impl std::fmt::Debug for Slots {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Slots")
-            .field("count", &self.messages.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Slots").field("count", &self.messages.len()).finish_non_exhaustive()
     }
 }
 
@@ -48,10 +46,7 @@ impl Portable {
     pub(super) fn new(cfg: &UdpConfig, outbox: Outbox) -> Self {
         let count = usize::from(cfg.recv_buffers).clamp(1, BATCH);
         let stride = cfg.buffer_len.max(1);
-        let piece = libc::iovec {
-            iov_base: std::ptr::null_mut(),
-            iov_len: 0,
-        };
+        let piece = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         let slots = Slots {
             stride,
             payloads: vec![0; count * stride].into_boxed_slice(),
@@ -60,11 +55,7 @@ impl Portable {
             pieces: vec![piece; count].into_boxed_slice(),
             messages: vec![no_message(); count].into_boxed_slice(),
         };
-        Self {
-            slots,
-            outbox,
-            errors: Vec::with_capacity(super::send::MAX_RUNS),
-        }
+        Self { slots, outbox, errors: Vec::with_capacity(super::send::MAX_RUNS) }
     }
 
     pub(super) fn outbox(&mut self) -> &mut Outbox {
@@ -80,20 +71,15 @@ impl Portable {
         stats: &mut Stats,
         on: &mut dyn FnMut(Datagram<'_>),
     ) -> Result<Wakeup, UdpError> {
-        let mut wakeup = Wakeup {
-            datagrams: 0,
-            woken: waker.take(),
-        };
+        let mut wakeup = Wakeup { datagrams: 0, woken: waker.take() };
         // Receive first: under load there is something, and the poll is saved.
         wakeup.datagrams = self.receive(socket, local, stats, on)?;
         if wakeup != Wakeup::default() {
             return Ok(wakeup);
         }
         let (socket_fd, waker_fd) = (socket.as_fd(), waker.as_fd());
-        let mut polled = [
-            PollFd::new(socket_fd, PollFlags::POLLIN),
-            PollFd::new(waker_fd, PollFlags::POLLIN),
-        ];
+        let mut polled =
+            [PollFd::new(socket_fd, PollFlags::POLLIN), PollFd::new(waker_fd, PollFlags::POLLIN)];
         stats.syscalls += 1;
         match ppoll(&mut polled, Some(timespec(timeout)), None) {
             Ok(0) | Err(Errno::EINTR) => return Ok(wakeup),
@@ -185,17 +171,10 @@ impl Slots {
     fn prepare(&mut self) -> &mut [libc::mmsghdr] {
         let each = self.payloads.chunks_exact_mut(self.stride);
         let names = self.names.iter_mut().zip(self.controls.iter_mut());
-        for (((message, piece), (name, control)), payload) in self
-            .messages
-            .iter_mut()
-            .zip(self.pieces.iter_mut())
-            .zip(names)
-            .zip(each)
+        for (((message, piece), (name, control)), payload) in
+            self.messages.iter_mut().zip(self.pieces.iter_mut()).zip(names).zip(each)
         {
-            *piece = libc::iovec {
-                iov_base: payload.as_mut_ptr().cast(),
-                iov_len: payload.len(),
-            };
+            *piece = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
             let header = &mut message.msg_hdr;
             header.msg_name = (&raw mut *name).cast();
             header.msg_namelen = NAME_LEN as libc::socklen_t;
@@ -216,11 +195,9 @@ impl Slots {
         stats: &mut Stats,
         on: &mut dyn FnMut(Datagram<'_>),
     ) -> bool {
-        let (Some(message), Some(name), Some(control)) = (
-            self.messages.get(i),
-            self.names.get(i),
-            self.controls.get(i),
-        ) else {
+        let (Some(message), Some(name), Some(control)) =
+            (self.messages.get(i), self.names.get(i), self.controls.get(i))
+        else {
             return false;
         };
         let (header, len) = (&message.msg_hdr, message.msg_len as usize);
@@ -228,10 +205,7 @@ impl Slots {
             stats.truncated += 1;
             return false;
         }
-        let control = control
-            .0
-            .get(..header.msg_controllen)
-            .unwrap_or(&[]);
+        let control = control.0.get(..header.msg_controllen).unwrap_or(&[]);
         let to = destination(control).unwrap_or(local.ip());
         let start = i * self.stride;
         let (Some(from), Some(payload)) =
@@ -240,11 +214,7 @@ impl Slots {
             return false;
         };
         stats.received += 1;
-        on(Datagram {
-            from,
-            to: SocketAddr::new(to, local.port()),
-            payload,
-        });
+        on(Datagram { from, to: SocketAddr::new(to, local.port()), payload });
         true
     }
 }

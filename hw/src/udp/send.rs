@@ -72,9 +72,7 @@ unsafe impl Send for Frames {}
 
 impl std::fmt::Debug for Frames {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Frames")
-            .field("room", &self.messages.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Frames").field("room", &self.messages.len()).finish_non_exhaustive()
     }
 }
 
@@ -87,11 +85,7 @@ impl Outbox {
         };
         // A kernel that does not know the option ignores the control message and would send the
         // whole run as one datagram.
-        let gso = if knows_gso(socket.as_raw_fd()) {
-            Gso(MAX_PAYLOAD)
-        } else {
-            Gso(0)
-        };
+        let gso = if knows_gso(socket.as_raw_fd()) { Gso(MAX_PAYLOAD) } else { Gso(0) };
         Self {
             family,
             arena: vec![0; ARENA].into_boxed_slice(),
@@ -187,10 +181,7 @@ impl Outbox {
                     stats.gso_runs += u64::from(run.packets > 1);
                 }
                 libc::EIO | libc::EINVAL | libc::EMSGSIZE if run.packets > 1 => {
-                    let bytes = self
-                        .arena
-                        .get(run.start..run.start + run.len)
-                        .unwrap_or(&[]);
+                    let bytes = self.arena.get(run.start..run.start + run.len).unwrap_or(&[]);
                     let one_by_one =
                         send_singly(socket.as_raw_fd(), run, self.family, bytes, stats);
                     // Only if single packets do leave was it GSO that the kernel refused.
@@ -202,10 +193,7 @@ impl Outbox {
                 }
                 // An ICMP error of an earlier packet, reported on this one instead of sending it.
                 error if is_peer_error(error) => {
-                    let bytes = self
-                        .arena
-                        .get(run.start..run.start + run.len)
-                        .unwrap_or(&[]);
+                    let bytes = self.arena.get(run.start..run.start + run.len).unwrap_or(&[]);
                     let one_by_one =
                         send_singly(socket.as_raw_fd(), run, self.family, bytes, stats);
                     done.sent += one_by_one.sent;
@@ -240,17 +228,8 @@ impl Gso {
     fn refused(&mut self, error: i32, segment: usize) {
         // EIO: the interface computes no checksums, so never (udp_send_skb). EINVAL and EMSGSIZE:
         // the segment does not fit the path's MTU; single packets are fragmented instead.
-        self.0 = if error == libc::EIO {
-            0
-        } else {
-            self.0.min(segment.saturating_sub(1))
-        };
-        tracing::debug!(
-            error,
-            segment,
-            longest = self.0,
-            "UDP GSO refused: shorter runs from now"
-        );
+        self.0 = if error == libc::EIO { 0 } else { self.0.min(segment.saturating_sub(1)) };
+        tracing::debug!(error, segment, longest = self.0, "UDP GSO refused: shorter runs from now");
     }
 }
 
@@ -270,10 +249,7 @@ pub(super) fn is_peer_error(error: i32) -> bool {
     )
 }
 
-const NO_PIECE: libc::iovec = libc::iovec {
-    iov_base: std::ptr::null_mut(),
-    iov_len: 0,
-};
+const NO_PIECE: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
 
 /// A message header that points nowhere.
 pub(super) fn no_message() -> libc::mmsghdr {
@@ -308,21 +284,14 @@ fn send_singly(
 ) -> FlushStats {
     let mut done = FlushStats::default();
     let Some((mut name, name_len)) = Name::encode(run.to, family) else {
-        return FlushStats {
-            sent: 0,
-            dropped: run.packets,
-        };
+        return FlushStats { sent: 0, dropped: run.packets };
     };
     let (mut control, control_len) = Control::encode(run.to, run.from, None);
     debug_assert!(control_len <= CONTROL_LEN);
     for at in (0..run.packets).map(|i| i * run.segment) {
-        let packet = bytes
-            .get(at..(at + run.segment).min(bytes.len()))
-            .unwrap_or(&[]);
-        let mut piece = libc::iovec {
-            iov_base: packet.as_ptr().cast_mut().cast(),
-            iov_len: packet.len(),
-        };
+        let packet = bytes.get(at..(at + run.segment).min(bytes.len())).unwrap_or(&[]);
+        let mut piece =
+            libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() };
         let mut message = no_message().msg_hdr;
         message.msg_name = (&raw mut name).cast();
         message.msg_namelen = name_len as libc::socklen_t;
@@ -339,11 +308,7 @@ fn send_singly(
             // for the call, with their true lengths; sendmsg only reads what they point to.
             unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_DONTWAIT) >= 0 }
         });
-        if sent {
-            done.sent += 1
-        } else {
-            done.dropped += 1
-        }
+        if sent { done.sent += 1 } else { done.dropped += 1 }
     }
     done
 }
@@ -360,42 +325,20 @@ mod tests {
     }
 
     fn packet(port: u16, payload: &[u8]) -> Transmit<'_> {
-        Transmit {
-            to: SocketAddr::from(([127, 0, 0, 1], port)),
-            from: None,
-            payload,
-        }
+        Transmit { to: SocketAddr::from(([127, 0, 0, 1], port)), from: None, payload }
     }
 
     fn shapes(outbox: &Outbox) -> Vec<(usize, usize, usize)> {
-        outbox
-            .runs
-            .iter()
-            .map(|run| (run.packets, run.segment, run.len))
-            .collect()
+        outbox.runs.iter().map(|run| (run.packets, run.segment, run.len)).collect()
     }
 
     #[test]
     fn equal_packets_to_one_peer_become_one_run_that_a_shorter_one_ends() {
         let mut outbox = outbox();
-        for (port, len) in [
-            (1, 100),
-            (1, 100),
-            (1, 60),
-            (1, 60),
-            (2, 60),
-            (1, 60),
-            (1, 61),
-        ] {
+        for (port, len) in [(1, 100), (1, 100), (1, 60), (1, 60), (2, 60), (1, 60), (1, 61)] {
             assert_eq!(outbox.push(&packet(port, &vec![7; len])), Queued::Yes);
         }
-        let expected = [
-            (3, 100, 260),
-            (1, 60, 60),
-            (1, 60, 60),
-            (1, 60, 60),
-            (1, 61, 61),
-        ];
+        let expected = [(3, 100, 260), (1, 60, 60), (1, 60, 60), (1, 60, 60), (1, 61, 61)];
         assert_eq!(shapes(&outbox), expected);
     }
 
@@ -419,15 +362,8 @@ mod tests {
         let mut outbox = outbox();
         assert_eq!(outbox.push(&packet(1, &[])), Queued::Yes);
         assert_eq!(outbox.push(&packet(1, &[])), Queued::Yes);
-        assert_eq!(
-            outbox.push(&packet(1, &vec![0; MAX_PAYLOAD + 1])),
-            Queued::Never
-        );
-        let six = Transmit {
-            to: "[::1]:9".parse().unwrap(),
-            from: None,
-            payload: &[1],
-        };
+        assert_eq!(outbox.push(&packet(1, &vec![0; MAX_PAYLOAD + 1])), Queued::Never);
+        let six = Transmit { to: "[::1]:9".parse().unwrap(), from: None, payload: &[1] };
         assert_eq!(outbox.push(&six), Queued::Never);
         assert_eq!(shapes(&outbox), [(1, 0, 0), (1, 0, 0)]);
     }

@@ -24,17 +24,10 @@ impl Waker {
     /// `nonblocking` is for owners that read the counter themselves; io_uring wants a blocking
     /// descriptor, or its read ends with EAGAIN at once instead of waiting.
     pub(super) fn new(nonblocking: bool) -> Result<Self, UdpError> {
-        let flags = if nonblocking {
-            EfdFlags::EFD_NONBLOCK
-        } else {
-            EfdFlags::empty()
-        };
+        let flags = if nonblocking { EfdFlags::EFD_NONBLOCK } else { EfdFlags::empty() };
         let event =
             EventFd::from_flags(flags | EfdFlags::EFD_CLOEXEC).map_err(UdpError::io("eventfd"))?;
-        Ok(Self(Arc::new(Inner {
-            event,
-            pending: AtomicBool::new(false),
-        })))
+        Ok(Self(Arc::new(Inner { event, pending: AtomicBool::new(false) })))
     }
 
     /// Makes the present or the next `wait` return with `woken`.
