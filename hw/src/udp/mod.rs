@@ -22,20 +22,24 @@ mod error;
 mod open;
 mod portable;
 mod send;
+mod uring;
 mod waker;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::UdpError;
+pub use uring::uring_available;
 pub use waker::Waker;
 
 use portable::Portable;
 use send::{Outbox, Queued};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::str::FromStr;
 use std::time::Duration;
+use uring::Uring;
 
 /// At most so many datagrams are handed out by one [`Socket::wait`], so that its owner's timers get
 /// their turn under any load.
@@ -200,7 +204,46 @@ pub struct Socket {
 
 #[derive(Debug)]
 enum Engine {
+    Uring(Box<Uring>),
     Portable(Box<Portable>),
+}
+
+impl Engine {
+    /// The engine the configuration asks for, its waker, and why it is not io_uring.
+    fn choose(
+        socket: &UdpSocket,
+        cfg: &UdpConfig,
+    ) -> Result<(Self, Waker, Option<String>), UdpError> {
+        let portable = |why| {
+            let engine = Portable::new(cfg, Outbox::new(socket));
+            Ok((Self::Portable(Box::new(engine)), Waker::new(true)?, why))
+        };
+        if cfg.backend == Choice::Portable {
+            return portable(None);
+        }
+        // The probe asks what the host offers; the real ring, larger, may still meet a limit.
+        let uring = uring_available().and_then(|()| {
+            let waker = Waker::new(false).map_err(|error| error.to_string())?;
+            let engine = Uring::new(socket.as_fd(), &waker, cfg, Outbox::new(socket))
+                .map_err(|error| uring::explain(&error))?;
+            Ok((Self::Uring(Box::new(engine)), waker, None))
+        });
+        match uring {
+            Ok(chosen) => Ok(chosen),
+            Err(reason) if cfg.backend == Choice::Uring => Err(UdpError::Uring { reason }),
+            Err(reason) => {
+                tracing::info!("UDP without io_uring: {reason}");
+                portable(Some(reason))
+            }
+        }
+    }
+
+    fn outbox(&mut self) -> &mut Outbox {
+        match self {
+            Self::Uring(engine) => engine.outbox(),
+            Self::Portable(engine) => engine.outbox(),
+        }
+    }
 }
 
 impl Socket {
@@ -214,10 +257,7 @@ impl Socket {
         let socket = open::open(addr, cfg.socket_buffer)?;
         let local = socket.local_addr().map_err(UdpError::io("getsockname"))?;
         let local = SocketAddr::new(local.ip().to_canonical(), local.port());
-        let outbox = Outbox::new(&socket);
-        let waker = Waker::new(true)?;
-        let engine = Engine::Portable(Box::new(Portable::new(cfg, outbox)));
-        let why_portable = Some("io_uring is not built in yet".to_owned());
+        let (engine, waker, why_portable) = Engine::choose(&socket, cfg)?;
         Ok(Self {
             engine,
             stats: Stats::default(),
@@ -233,6 +273,7 @@ impl Socket {
     /// The engine in use.
     pub fn backend(&self) -> Backend {
         match self.engine {
+            Engine::Uring(_) => Backend::Uring,
             Engine::Portable(_) => Backend::Portable,
         }
     }
@@ -267,6 +308,9 @@ impl Socket {
     ) -> Result<Wakeup, UdpError> {
         let local = self.local;
         match &mut self.engine {
+            Engine::Uring(engine) => {
+                engine.wait(local, &self.waker, timeout, &mut self.stats, &mut on)
+            }
             Engine::Portable(engine) => {
                 engine.wait(&self.socket, local, &self.waker, timeout, &mut self.stats, &mut on)
             }
@@ -277,10 +321,7 @@ impl Socket {
     /// for waiting packets is used up. A packet that cannot be sent (too long, or IPv6 on an IPv4
     /// socket) is counted as dropped.
     pub fn queue(&mut self, transmit: Transmit<'_>) {
-        let outbox = match &mut self.engine {
-            Engine::Portable(engine) => engine.outbox(),
-        };
-        match outbox.push(&transmit) {
+        match self.engine.outbox().push(&transmit) {
             Queued::Yes => return,
             Queued::Never => {
                 self.carried.dropped += 1;
@@ -293,10 +334,7 @@ impl Socket {
             Ok(done) => self.carry(done),
             Err(error) => self.failed = Some(error),
         }
-        let outbox = match &mut self.engine {
-            Engine::Portable(engine) => engine.outbox(),
-        };
-        if outbox.push(&transmit) != Queued::Yes {
+        if self.engine.outbox().push(&transmit) != Queued::Yes {
             self.carried.dropped += 1;
             self.stats.dropped_send += 1;
         }
@@ -324,6 +362,7 @@ impl Socket {
 
     fn flush_engine(&mut self) -> Result<FlushStats, UdpError> {
         match &mut self.engine {
+            Engine::Uring(engine) => engine.flush(&self.socket, &mut self.stats),
             Engine::Portable(engine) => Ok(engine.flush(&self.socket, &mut self.stats)),
         }
     }

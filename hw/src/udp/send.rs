@@ -51,6 +51,8 @@ pub(super) struct Outbox {
     runs: Vec<Run>,
     gso: Gso,
     frames: Frames,
+    /// Headers were handed out and not settled: the kernel may still read all of this.
+    lent: bool,
 }
 
 /// The longest segment GSO is used for; 0 is none at all.
@@ -86,9 +88,18 @@ impl Outbox {
         // A kernel that does not know the option ignores the control message and would send the
         // whole run as one datagram.
         let gso = if knows_gso(socket.as_raw_fd()) { Gso(MAX_PAYLOAD) } else { Gso(0) };
+        Self::with_room(family, gso, ARENA)
+    }
+
+    /// An outbox that takes nothing, for a ring that only receives.
+    pub(super) fn none() -> Self {
+        Self::with_room(Family::V4, Gso(0), 0)
+    }
+
+    fn with_room(family: Family, gso: Gso, arena: usize) -> Self {
         Self {
             family,
-            arena: vec![0; ARENA].into_boxed_slice(),
+            arena: vec![0; arena].into_boxed_slice(),
             used: 0,
             runs: Vec::with_capacity(MAX_RUNS),
             gso,
@@ -98,6 +109,7 @@ impl Outbox {
                 pieces: vec![NO_PIECE; MAX_RUNS].into_boxed_slice(),
                 messages: vec![no_message(); MAX_RUNS].into_boxed_slice(),
             },
+            lent: false,
         }
     }
 
@@ -107,6 +119,9 @@ impl Outbox {
         let reachable = self.family == Family::V6 || packet.to.is_ipv4();
         if len > MAX_PAYLOAD || !reachable {
             return Queued::Never;
+        }
+        if self.lent {
+            return Queued::Full;
         }
         let Some(room) = self.arena.get_mut(self.used..self.used + len) else {
             return Queued::Full;
@@ -135,9 +150,15 @@ impl Outbox {
         Queued::Yes
     }
 
-    /// Headers for the waiting runs, one each, in order. What they point to stays in place and
-    /// unchanged until the next call of any other method with `&mut self`.
+    /// Whether [`Outbox::messages`] was called without a [`Outbox::settle`] after it.
+    pub(super) fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    /// Headers for the waiting runs, one each, in order. They and what they point to stay in place
+    /// and unchanged until [`Outbox::settle`]; nothing is taken in before that.
     pub(super) fn messages(&mut self) -> &mut [libc::mmsghdr] {
+        self.lent = true;
         let arena = self.arena.as_mut_ptr();
         for (i, run) in self.runs.iter().enumerate() {
             let segment = (run.packets > 1).then_some(run.segment as u16);
@@ -204,6 +225,7 @@ impl Outbox {
         }
         self.runs.clear();
         self.used = 0;
+        self.lent = false;
         stats.sent += done.sent as u64;
         stats.dropped_send += done.dropped as u64;
         done
