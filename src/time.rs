@@ -204,10 +204,7 @@ mod tests {
             }
         }
         assert_eq!(MediaTime::from_units(1024, 48_000).0, 15_360);
-        assert_eq!(
-            MediaTime::from_units(3_000, 90_000),
-            MediaTime::from_units(1, 30)
-        );
+        assert_eq!(MediaTime::from_units(3_000, 90_000), MediaTime::from_units(1, 30));
     }
 
     #[test]

@@ -77,9 +77,7 @@ impl Child {
     /// # Errors
     /// [`ChildError`], of every kind.
     pub fn from_inherited_fds(patience: Duration) -> Result<(Self, RingReader, Start), ChildError> {
-        let fds: [_; 3] = inherited()?
-            .try_into()
-            .map_err(|_| ChildError::Descriptors)?;
+        let fds: [_; 3] = inherited()?.try_into().map_err(|_| ChildError::Descriptors)?;
         let [socket, ring, bell] = fds;
         let socket = SeqPacket::from_fd(socket).map_err(|_| ChildError::Descriptors)?;
         let bell = Bell::from_fd(bell).map_err(|_| ChildError::Descriptors)?;
@@ -97,18 +95,9 @@ impl Child {
         bell: Bell,
         patience: Duration,
     ) -> Result<(Self, Start), ChildError> {
-        let sender = Sender {
-            socket: Arc::new(socket),
-        };
-        let mut child = Self {
-            sender,
-            bell,
-            buffer: vec![0; MAX_MESSAGE],
-            stop: false,
-        };
-        child.send(&FromTranscoder::Hello {
-            pid: std::process::id(),
-        })?;
+        let sender = Sender { socket: Arc::new(socket) };
+        let mut child = Self { sender, bell, buffer: vec![0; MAX_MESSAGE], stop: false };
+        child.send(&FromTranscoder::Hello { pid: std::process::id() })?;
         let until = Instant::now() + patience;
         loop {
             match child.receive()? {
@@ -133,13 +122,8 @@ impl Child {
     /// [`ChildError::Gone`] when the daemon is gone; messages that do not belong here.
     pub fn wait(&mut self, timeout: Duration) -> Result<Wake, ChildError> {
         let timeout = if self.stop { Duration::ZERO } else { timeout };
-        let [message, rang] = wait(
-            [
-                (self.sender.socket.as_fd(), false),
-                (self.bell.as_fd(), false),
-            ],
-            timeout,
-        )?;
+        let [message, rang] =
+            wait([(self.sender.socket.as_fd(), false), (self.bell.as_fd(), false)], timeout)?;
         // Silenced before the ring is read: what comes after rings anew.
         let news = rang && self.bell.silence();
         while message {
@@ -151,10 +135,7 @@ impl Child {
                 None => break,
             }
         }
-        Ok(Wake {
-            news,
-            stop: self.stop,
-        })
+        Ok(Wake { news, stop: self.stop })
     }
 
     /// A handle to send with from other threads.
@@ -183,9 +164,9 @@ impl Child {
             Ok(Received::Message { fd: Some(_), .. }) => {
                 Err(ChildError::Unexpected("a descriptor"))
             }
-            Ok(Received::Message { len, fd: None }) => Ok(Some(wire::decode(
-                self.buffer.get(..len).unwrap_or_default(),
-            )?)),
+            Ok(Received::Message { len, fd: None }) => {
+                Ok(Some(wire::decode(self.buffer.get(..len).unwrap_or_default())?))
+            }
             Ok(Received::Broken(why)) => Err(ChildError::Unexpected(why)),
             Ok(Received::Closed) => Err(ChildError::Gone),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),

@@ -11,6 +11,8 @@ pub mod lecture;
 pub mod netem;
 mod peer;
 pub mod publish;
+#[cfg(test)]
+mod publish_tests;
 mod rtp;
 pub mod sound;
 pub mod whip;

@@ -26,9 +26,10 @@ use super::whip::{Whip, WhipError};
 const QUEUE: usize = 80;
 /// How long the connection may take.
 const CONNECTING: Duration = Duration::from_secs(20);
-/// A sender report a second keeps a receiver's clock mapping fresh; RFC 3550 allows more often for
-/// sessions of two.
-const REPORTS: Duration = Duration::from_secs(1);
+/// Sender reports are considered this often. All are sent in the class's first second, so that the
+/// receiver can place the first frames even if a report or two is lost; then one a second.
+const REPORTS: Duration = Duration::from_millis(100);
+const REPORTS_A_SECOND: u64 = 10;
 
 /// What to publish, and where.
 #[derive(Clone, Debug)]
@@ -414,9 +415,22 @@ async fn send(
 ) {
     let mut reports = tokio::time::interval(REPORTS);
     reports.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut first = true;
+    let mut considered = 0u64;
     loop {
+        // Biased: the first report goes before the first frame, so the receiver can place that one.
         tokio::select! {
+            biased;
+            _ = reports.tick() => {
+                considered += 1;
+                if considered > REPORTS_A_SECOND && considered % REPORTS_A_SECOND != 0 {
+                    continue;
+                }
+                let since = epoch.elapsed_us();
+                let report = track.stream.report(since, epoch.wall_us + since);
+                if let Err(error) = track.track.write_rtcp(vec![Box::new(report)]).await {
+                    tracing::debug!(%error, "a sender report was not sent");
+                }
+            }
             frame = frames.recv() => {
                 let Some(frame) = frame else { return };
                 match track.stream.packetize(frame.ticks, frame.data) {
@@ -430,18 +444,7 @@ async fn send(
                     }
                     Err(error) => tracing::warn!(%error, "a frame that cannot be packetized"),
                 }
-                if !std::mem::take(&mut first) {
-                    continue;
-                }
-                // The first frame's report goes with it: the receiver can map its clock at once.
             }
-            _ = reports.tick() => {}
-        }
-        let since = epoch.elapsed_us();
-        if let Some(report) = track.stream.report(since, epoch.wall_us + since)
-            && let Err(error) = track.track.write_rtcp(vec![Box::new(report)]).await
-        {
-            tracing::debug!(%error, "a sender report was not sent");
         }
     }
 }

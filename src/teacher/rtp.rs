@@ -78,17 +78,17 @@ impl Stream {
     }
 
     /// The report of a moment `since_us` microseconds after the class began, when the wall clock
-    /// read `wall_us` microseconds since the Unix epoch. Nothing before the first packet.
-    pub(super) fn report(&self, since_us: i64, wall_us: i64) -> Option<SenderReport> {
+    /// read `wall_us` microseconds since the Unix epoch.
+    pub(super) fn report(&self, since_us: i64, wall_us: i64) -> SenderReport {
         let ticks = i128::from(since_us) * i128::from(self.clock_rate) / 1_000_000;
-        (self.packets > 0).then(|| SenderReport {
+        SenderReport {
             ssrc: self.ssrc,
             ntp_time: ntp(wall_us),
             rtp_time: self.base.wrapping_add(ticks as u32),
             packet_count: self.packets,
             octet_count: self.octets,
             ..Default::default()
-        })
+        }
     }
 }
 
@@ -124,11 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn reports_map_capture_time_exactly_and_come_after_the_first_packet() {
+    fn reports_map_capture_time_exactly() {
         let mut stream = stream();
-        assert!(stream.report(0, 0).is_none());
+        assert_eq!(stream.report(0, 0).packet_count, 0);
         stream.packetize(0, vec![0, 0, 0, 1, 0x65, 1, 2, 3]).unwrap();
-        let report = stream.report(2_000_000, 1_500_000).unwrap();
+        let report = stream.report(2_000_000, 1_500_000);
         assert_eq!(report.rtp_time, (u32::MAX - 10).wrapping_add(180_000));
         assert_eq!(report.ntp_time, (NTP_TO_UNIX + 1) << 32 | 1 << 31);
         assert_eq!((report.packet_count, report.octet_count), (1, 4));

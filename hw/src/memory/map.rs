@@ -71,9 +71,7 @@ pub(super) fn new_memfd(name: &CStr) -> Result<OwnedFd, MemoryError> {
 
 /// Adds `seals`.
 pub(super) fn seal(fd: impl AsFd, seals: SealFlag) -> Result<(), MemoryError> {
-    fcntl(fd, FcntlArg::F_ADD_SEALS(seals))
-        .map(drop)
-        .map_err(MemoryError::system("seal a memfd"))
+    fcntl(fd, FcntlArg::F_ADD_SEALS(seals)).map(drop).map_err(MemoryError::system("seal a memfd"))
 }
 
 /// Checks that `fd` is shared memory that carries `seals`, is really there in memory, and measures
@@ -94,11 +92,8 @@ pub(super) fn inspect(
         Err(errno) => return Err(MemoryError::system("read the seals")(errno)),
     };
     if !found.contains(seals) {
-        let missing = (seals - found)
-            .iter_names()
-            .map(|(name, _)| name)
-            .collect::<Vec<_>>()
-            .join(", ");
+        let missing =
+            (seals - found).iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
         return Err(MemoryError::NotSealed { missing });
     }
     // Huge pages come from a pool that can run dry at the first access: that would be SIGBUS, too.
@@ -113,15 +108,8 @@ pub(super) fn inspect(
     }
     // A file with holes takes no memory until somebody reads it: the reader would pay, not the writer.
     // st_blocks counts units of 512 bytes whatever the page size.
-    if u64::try_from(stat.st_blocks)
-        .unwrap_or(0)
-        .saturating_mul(512)
-        < len
-    {
+    if u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < len {
         return Err(MemoryError::NotMemory("it has holes"));
     }
-    usize::try_from(len)
-        .ok()
-        .and_then(NonZeroUsize::new)
-        .ok_or(MemoryError::Empty)
+    usize::try_from(len).ok().and_then(NonZeroUsize::new).ok_or(MemoryError::Empty)
 }

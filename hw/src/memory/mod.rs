@@ -49,9 +49,6 @@ pub enum MemoryError {
 
 impl MemoryError {
     pub(crate) fn system(what: &'static str) -> impl FnOnce(nix::errno::Errno) -> Self {
-        move |errno| Self::System {
-            what,
-            source: errno.into(),
-        }
+        move |errno| Self::System { what, source: errno.into() }
     }
 }

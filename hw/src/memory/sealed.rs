@@ -13,9 +13,8 @@ use std::io::{self, IoSlice, Write};
 use std::os::fd::OwnedFd;
 
 /// The seals a memfd must carry before [`map`] touches it.
-const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK
-    .union(SealFlag::F_SEAL_GROW)
-    .union(SealFlag::F_SEAL_WRITE);
+const SEALS: SealFlag =
+    SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_WRITE);
 
 /// A new memfd that holds `slices` one after the other, sealed for ever.
 ///
@@ -25,10 +24,8 @@ const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK
 /// When the kernel has no memory or no descriptor left.
 pub fn write(slices: &[IoSlice<'_>]) -> Result<OwnedFd, MemoryError> {
     let mut file = File::from(new_memfd(c"proscenium-part")?);
-    write_all(&mut file, slices).map_err(|source| MemoryError::System {
-        what: "write a part",
-        source,
-    })?;
+    write_all(&mut file, slices)
+        .map_err(|source| MemoryError::System { what: "write a part", source })?;
     seal(&file, SEALS | SealFlag::F_SEAL_SEAL)?;
     Ok(file.into())
 }
@@ -97,27 +94,15 @@ mod tests {
 
     #[test]
     fn what_was_written_is_what_is_mapped_and_nobody_can_change_it() {
-        let fd = write(&[
-            IoSlice::new(b"moof"),
-            IoSlice::new(b""),
-            IoSlice::new(b"mdat"),
-        ])
-        .unwrap();
+        let fd = write(&[IoSlice::new(b"moof"), IoSlice::new(b""), IoSlice::new(b"mdat")]).unwrap();
         let copy = fd.try_clone().unwrap();
         let bytes = map(fd, 8).unwrap();
         assert_eq!(&bytes[..], b"moofmdat");
-        assert!(
-            File::from(copy.try_clone().unwrap())
-                .write_all(b"x")
-                .is_err()
-        );
+        assert!(File::from(copy.try_clone().unwrap()).write_all(b"x").is_err());
         assert!(ftruncate(&copy, 0).is_err());
         assert!(ftruncate(&copy, 4096).is_err());
         let more = SealFlag::F_SEAL_FUTURE_WRITE;
-        assert!(
-            seal(&copy, more).is_err(),
-            "the set of seals itself is sealed"
-        );
+        assert!(seal(&copy, more).is_err(), "the set of seals itself is sealed");
         let tail = bytes.slice(4..);
         drop((bytes, copy));
         assert_eq!(&tail[..], b"mdat", "a slice keeps the pages");
@@ -126,16 +111,9 @@ mod tests {
     #[test]
     fn nothing_is_mapped_that_could_still_change() {
         let all = SEALS;
-        for missing in [
-            SealFlag::F_SEAL_SHRINK,
-            SealFlag::F_SEAL_GROW,
-            SealFlag::F_SEAL_WRITE,
-        ] {
+        for missing in [SealFlag::F_SEAL_SHRINK, SealFlag::F_SEAL_GROW, SealFlag::F_SEAL_WRITE] {
             let error = map(made(b"data", all - missing), 100).unwrap_err();
-            assert!(
-                matches!(error, MemoryError::NotSealed { .. }),
-                "{missing:?}: {error}"
-            );
+            assert!(matches!(error, MemoryError::NotSealed { .. }), "{missing:?}: {error}");
         }
         let error = map(made(b"data", SealFlag::empty()), 100).unwrap_err();
         assert_eq!(
@@ -159,10 +137,7 @@ mod tests {
         let sparse = new_memfd(c"test").unwrap();
         ftruncate(&sparse, 1 << 20).unwrap();
         seal(&sparse, SEALS).unwrap();
-        assert!(matches!(
-            map(sparse, 2 << 20),
-            Err(MemoryError::NotMemory("it has holes"))
-        ));
+        assert!(matches!(map(sparse, 2 << 20), Err(MemoryError::NotMemory("it has holes"))));
 
         let filled = new_memfd(c"test").unwrap();
         fallocate(filled.as_fd(), FallocateFlags::empty(), 0, 1 << 20).unwrap();
@@ -174,10 +149,7 @@ mod tests {
             Err(MemoryError::TooLarge { len: 5, max: 4 })
         ));
         assert!(matches!(map(made(b"", SEALS), 4), Err(MemoryError::Empty)));
-        assert!(matches!(
-            map(write(&[]).unwrap(), 4),
-            Err(MemoryError::Empty)
-        ));
+        assert!(matches!(map(write(&[]).unwrap(), 4), Err(MemoryError::Empty)));
     }
 
     proptest! {

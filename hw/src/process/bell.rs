@@ -25,10 +25,7 @@ impl Bell {
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
         if link.as_os_str() != "anon_inode:[eventfd]" {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not an eventfd",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an eventfd"));
         }
         Ok(Self(fd))
     }

@@ -25,12 +25,8 @@ pub enum InheritError {
 /// [`InheritError`]; nothing is taken then.
 pub fn inherited() -> Result<Vec<OwnedFd>, InheritError> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
-    let count = std::env::var(FDS_VARIABLE)
-        .ok()
-        .and_then(|n| n.parse::<i32>().ok());
-    let count = count
-        .filter(|n| (1..=16).contains(n))
-        .ok_or(InheritError::NotAChild)?;
+    let count = std::env::var(FDS_VARIABLE).ok().and_then(|n| n.parse::<i32>().ok());
+    let count = count.filter(|n| (1..=16).contains(n)).ok_or(InheritError::NotAChild)?;
     if TAKEN.swap(true, Ordering::SeqCst) {
         return Err(InheritError::Taken);
     }

@@ -50,10 +50,7 @@ impl SeqPacket {
     /// When `fd` is no socket of this kind.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
         if getsockopt(&fd, sockopt::SockType)? != SockType::SeqPacket {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a SOCK_SEQPACKET socket",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a SOCK_SEQPACKET socket"));
         }
         Ok(Self(fd))
     }
@@ -72,13 +69,8 @@ impl SeqPacket {
         let control = control.as_ref().map_or(&[] as &[_], |c| c.as_slice());
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         loop {
-            match sendmsg::<()>(
-                self.0.as_raw_fd(),
-                &[IoSlice::new(message)],
-                control,
-                flags,
-                None,
-            ) {
+            match sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(message)], control, flags, None)
+            {
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
                 Ok(n) if n == message.len() => return Ok(()),
@@ -112,10 +104,7 @@ impl SeqPacket {
                 if let ControlMessageOwned::ScmRights(new) = item {
                     // SAFETY: the kernel has just installed these descriptors for this message, and
                     // nothing else in this process knows their numbers.
-                    fds.extend(
-                        new.into_iter()
-                            .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
-                    );
+                    fds.extend(new.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
                 }
             }
         }
@@ -123,9 +112,7 @@ impl SeqPacket {
             return Ok(Received::Broken("message is larger than any allowed"));
         }
         if message.flags.contains(MsgFlags::MSG_CTRUNC) {
-            return Ok(Received::Broken(
-                "descriptors were lost (is the process out of them?)",
-            ));
+            return Ok(Received::Broken("descriptors were lost (is the process out of them?)"));
         }
         match (message.bytes, fds.len()) {
             (0, 0) => Ok(Received::Closed),
@@ -160,18 +147,13 @@ pub fn wait<const N: usize>(
     let until = Instant::now().checked_add(timeout);
     loop {
         // An end beyond what Instant can say is looked at again after an hour.
-        let left = until.map_or(Duration::from_secs(3600), |t| {
-            t.saturating_duration_since(Instant::now())
-        });
+        let left = until
+            .map_or(Duration::from_secs(3600), |t| t.saturating_duration_since(Instant::now()));
         // Rounded up: a wait of 0.4 ms that became 0 would be a busy loop.
         let left_ms = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
         let timeout = PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::MAX);
         let events = |write| {
-            if write {
-                PollFlags::POLLOUT
-            } else {
-                PollFlags::POLLIN
-            }
+            if write { PollFlags::POLLOUT } else { PollFlags::POLLIN }
         };
         let mut list = fds.map(|(fd, write)| PollFd::new(fd, events(write)));
         match poll(&mut list, timeout) {
@@ -199,23 +181,13 @@ mod tests {
     fn messages_keep_their_bounds_and_carry_a_file() {
         let (a, b) = SeqPacket::pair().unwrap();
         let mut buffer = [0; 64];
-        assert_eq!(
-            b.recv(&mut buffer).unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert_eq!(b.recv(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"part").unwrap();
         a.send(b"one", None).unwrap();
         a.send(b"two!", Some(file.as_fd())).unwrap();
-        assert!(matches!(
-            b.recv(&mut buffer),
-            Ok(Received::Message { len: 3, fd: None })
-        ));
-        let Ok(Received::Message {
-            len: 4,
-            fd: Some(fd),
-        }) = b.recv(&mut buffer)
-        else {
+        assert!(matches!(b.recv(&mut buffer), Ok(Received::Message { len: 3, fd: None })));
+        let Ok(Received::Message { len: 4, fd: Some(fd) }) = b.recv(&mut buffer) else {
             panic!("a file was sent")
         };
         let mut copy = File::from(fd);
@@ -225,10 +197,7 @@ mod tests {
         assert_eq!(text, "part");
         drop(a);
         assert!(matches!(b.recv(&mut buffer), Ok(Received::Closed)));
-        assert_eq!(
-            b.send(b"x", None).unwrap_err().kind(),
-            io::ErrorKind::BrokenPipe
-        );
+        assert_eq!(b.send(b"x", None).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]
@@ -242,37 +211,20 @@ mod tests {
             }
         };
         assert_eq!(full, io::ErrorKind::WouldBlock);
-        assert_eq!(
-            wait([(a.as_fd(), true)], Duration::from_millis(5)).unwrap(),
-            [false]
-        );
+        assert_eq!(wait([(a.as_fd(), true)], Duration::from_millis(5)).unwrap(), [false]);
         let mut buffer = [0; 2000];
         for _ in 0..sent {
-            assert!(matches!(
-                b.recv(&mut buffer),
-                Ok(Received::Message {
-                    len: 1000,
-                    fd: None
-                })
-            ));
+            assert!(matches!(b.recv(&mut buffer), Ok(Received::Message { len: 1000, fd: None })));
         }
-        assert_eq!(
-            wait([(a.as_fd(), true)], Duration::from_secs(5)).unwrap(),
-            [true]
-        );
+        assert_eq!(wait([(a.as_fd(), true)], Duration::from_secs(5)).unwrap(), [true]);
     }
 
     #[test]
     fn wait_sees_either_of_two() {
         let (a, b) = SeqPacket::pair().unwrap();
         let bell = super::super::Bell::new().unwrap();
-        let look = || {
-            wait(
-                [(b.as_fd(), false), (bell.as_fd(), false)],
-                Duration::from_millis(2),
-            )
-            .unwrap()
-        };
+        let look =
+            || wait([(b.as_fd(), false), (bell.as_fd(), false)], Duration::from_millis(2)).unwrap();
         assert_eq!(look(), [false, false]);
         bell.ring();
         assert_eq!(look(), [false, true]);
@@ -322,11 +274,6 @@ mod tests {
             ));
         }
         // A leak would be thousands; other tests of this process hold a handful.
-        assert!(
-            open_fds() < before + 100,
-            "{} descriptors before, {} after",
-            before,
-            open_fds()
-        );
+        assert!(open_fds() < before + 100, "{} descriptors before, {} after", before, open_fds());
     }
 }

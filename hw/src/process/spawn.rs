@@ -154,11 +154,8 @@ fn send_kill(pidfd: BorrowedFd<'_>) {
 }
 
 fn reap(pidfd: BorrowedFd<'_>, wait: bool) -> Option<Exit> {
-    let flags = if wait {
-        WaitPidFlag::WEXITED
-    } else {
-        WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG
-    };
+    let flags =
+        if wait { WaitPidFlag::WEXITED } else { WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG };
     loop {
         return match waitid(Id::PIDFd(pidfd), flags) {
             Ok(WaitStatus::Exited(_, code)) => Some(Exit::Code(code)),
@@ -182,10 +179,7 @@ fn spawner() -> Option<&'static Sender<Job>> {
     static SPAWNER: OnceLock<Option<Sender<Job>>> = OnceLock::new();
     let start = || {
         let (jobs, queue) = channel();
-        std::thread::Builder::new()
-            .name("spawner".into())
-            .spawn(move || work(&queue))
-            .ok()?;
+        std::thread::Builder::new().name("spawner".into()).spawn(move || work(&queue)).ok()?;
         Some(jobs)
     };
     SPAWNER.get_or_init(start).as_ref()
@@ -305,11 +299,7 @@ fn start(what: Spawn) -> Result<Child, SpawnError> {
     }
     // SAFETY: the kernel has just made this descriptor and nobody else knows its number.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd as RawFd) };
-    let child = Child {
-        pidfd,
-        pid: pid.unsigned_abs(),
-        exit: None,
-    };
+    let child = Child { pidfd, pid: pid.unsigned_abs(), exit: None };
     // Ends when exec closes the pipe, or the child dies.
     let mut said = Vec::new();
     let read = std::fs::File::from(report).read_to_end(&mut said);
@@ -321,9 +311,7 @@ fn start(what: Spawn) -> Result<Child, SpawnError> {
                 .get(u32::from_ne_bytes([s0, s1, s2, s3]) as usize)
                 .copied()
                 .unwrap_or("set-up");
-            Err(failed(step)(io::Error::from_raw_os_error(
-                i32::from_ne_bytes([e0, e1, e2, e3]),
-            )))
+            Err(failed(step)(io::Error::from_raw_os_error(i32::from_ne_bytes([e0, e1, e2, e3]))))
         }
         (Err(error), _) => Err(failed("read the child's report")(error)),
     }
@@ -378,10 +366,7 @@ fn set_up(p: &Prepared) -> u32 {
         if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
             return 1;
         }
-        let none = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         if libc::setrlimit(libc::RLIMIT_CORE, &none) != 0 {
             return 2;
         }
@@ -390,10 +375,8 @@ fn set_up(p: &Prepared) -> u32 {
         libc::umask(0o077);
         // When memory runs out, the kernel shall take this process and leave the daemon and its
         // viewers alone. Raising the score needs no rights; where it fails nothing is lost.
-        let score = libc::open(
-            c"/proc/self/oom_score_adj".as_ptr(),
-            libc::O_WRONLY | libc::O_CLOEXEC,
-        );
+        let score =
+            libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
         if score >= 0 {
             libc::write(score, c"500".as_ptr().cast(), 3);
         }
@@ -410,12 +393,8 @@ fn set_up(p: &Prepared) -> u32 {
         }
         // Marked rather than closed: the error pipe is among them.
         let first = number as libc::c_uint;
-        if libc::syscall(
-            libc::SYS_close_range,
-            first,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        ) != 0
+        if libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
+            != 0
         {
             return 4;
         }

@@ -26,14 +26,10 @@ pub fn capacity_for(seconds: u32, rate: Bitrate) -> usize {
     let packet = |payload: usize| record_size(HEADER + payload) as u64;
     let video = (rate.0 / 8).saturating_mul(packet(1000)).div_ceil(1000);
     let sound = 50 * packet(160);
-    let bytes = video
-        .saturating_add(sound)
-        .saturating_mul(u64::from(seconds));
+    let bytes = video.saturating_add(sound).saturating_mul(u64::from(seconds));
     // What a full ring may not use: a record that does not fit in front of the oldest one.
     let bytes = bytes.saturating_add((RECORD_OVERHEAD + bytes::MAX_RECORD) as u64);
-    usize::try_from(bytes)
-        .unwrap_or(usize::MAX)
-        .clamp(bytes::MIN_CAPACITY, bytes::MAX_CAPACITY)
+    usize::try_from(bytes).unwrap_or(usize::MAX).clamp(bytes::MIN_CAPACITY, bytes::MAX_CAPACITY)
 }
 
 /// The SFU's end.
@@ -49,15 +45,9 @@ impl RingWriter {
     /// # Errors
     /// When the kernel has not that much memory, or no descriptor left.
     pub fn create(capacity: usize) -> Result<Self, MemoryError> {
-        let bell = Bell::new().map_err(|source| MemoryError::System {
-            what: "create an eventfd",
-            source,
-        })?;
-        Ok(Self {
-            ring: Writer::create(capacity)?,
-            bell: Arc::new(bell),
-            news: false,
-        })
+        let bell = Bell::new()
+            .map_err(|source| MemoryError::System { what: "create an eventfd", source })?;
+        Ok(Self { ring: Writer::create(capacity)?, bell: Arc::new(bell), news: false })
     }
 
     /// Appends a record, overwriting the oldest ones as needed. Readers see it at once, but are not
@@ -140,10 +130,7 @@ impl RingReader {
     /// # Errors
     /// When the file is no ring of this program's make.
     pub fn open(fd: OwnedFd) -> Result<Self, MemoryError> {
-        Ok(Self {
-            ring: Reader::open(fd)?,
-            record: Vec::with_capacity(2048),
-        })
+        Ok(Self { ring: Reader::open(fd)?, record: Vec::with_capacity(2048) })
     }
 
     /// The next record; `None` when all are read.
@@ -154,9 +141,9 @@ impl RingReader {
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         match self.ring.next(&mut self.record) {
             Ok(false) => Ok(None),
-            Ok(true) => Record::parse(&self.record)
-                .map(Some)
-                .map_err(|BadRecord| ReadError::Corrupt),
+            Ok(true) => {
+                Record::parse(&self.record).map(Some).map_err(|BadRecord| ReadError::Corrupt)
+            }
             Err(bytes::ReadError::Overrun { bytes, records }) => {
                 Err(ReadError::Overrun { bytes, records })
             }
@@ -187,8 +174,7 @@ impl RingReader {
     /// Stands at the newest key frame that arrived at or before `at`. `false`, and unmoved, when
     /// there is none.
     pub fn seek_keyframe_before(&mut self, at: HostTime) -> bool {
-        self.ring
-            .seek_mark(|bytes| Record::parse(bytes).is_ok_and(|r| r.arrived() <= at))
+        self.ring.seek_mark(|bytes| Record::parse(bytes).is_ok_and(|r| r.arrived() <= at))
     }
 
     /// Stands where reading on gives every one of `tracks` a key frame that arrived at or before

@@ -114,16 +114,9 @@ impl<'a> Record<'a> {
                 );
                 (head, p.payload)
             }
-            Self::SenderReport {
-                source,
-                track,
-                ntp,
-                rtp,
-                arrived,
-            } => (
-                header(SENDER_REPORT, 0, 0, source, track, rtp, ntp, arrived),
-                &[],
-            ),
+            Self::SenderReport { source, track, ntp, rtp, arrived } => {
+                (header(SENDER_REPORT, 0, 0, source, track, rtp, ntp, arrived), &[])
+            }
             Self::Gone { source, arrived } => {
                 (header(GONE, 0, 0, source, TrackId(0), 0, 0, arrived), &[])
             }
@@ -165,13 +158,9 @@ impl<'a> Record<'a> {
                     payload,
                 }))
             }
-            (SENDER_REPORT, 0, 0, []) => Ok(Self::SenderReport {
-                source,
-                track,
-                ntp: seq,
-                rtp: timestamp,
-                arrived,
-            }),
+            (SENDER_REPORT, 0, 0, []) => {
+                Ok(Self::SenderReport { source, track, ntp: seq, rtp: timestamp, arrived })
+            }
             (GONE, 0, 0, []) if track.0 == 0 && timestamp == 0 && seq == 0 => {
                 Ok(Self::Gone { source, arrived })
             }

@@ -43,11 +43,7 @@ pub fn encode<T: Message>(message: &T) -> Result<Vec<u8>, WireError> {
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     let bytes = postcard::to_extend(message, bytes).map_err(WireError::Body)?;
-    if bytes.len() > MAX_MESSAGE {
-        Err(WireError::TooLarge(bytes.len()))
-    } else {
-        Ok(bytes)
-    }
+    if bytes.len() > MAX_MESSAGE { Err(WireError::TooLarge(bytes.len())) } else { Ok(bytes) }
 }
 
 /// The message in `datagram`, whoever sent it: what comes out keeps every rule of this module.
@@ -61,9 +57,8 @@ pub fn decode<T: Message>(datagram: &[u8]) -> Result<T, WireError> {
     if datagram.len() > MAX_MESSAGE {
         return Err(WireError::TooLarge(datagram.len()));
     }
-    let (preamble, body) = datagram
-        .split_first_chunk::<PREAMBLE>()
-        .ok_or(WireError::Truncated(datagram.len()))?;
+    let (preamble, body) =
+        datagram.split_first_chunk::<PREAMBLE>().ok_or(WireError::Truncated(datagram.len()))?;
     let [m0, m1, v0, v1] = *preamble;
     if [m0, m1] != MAGIC {
         return Err(WireError::Magic([m0, m1]));

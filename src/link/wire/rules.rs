@@ -44,27 +44,19 @@ impl Rules for ToTranscoder {
 impl Rules for FromTranscoder {
     fn check(&self) -> Verdict {
         match self {
-            Self::Hello { pid } => ensure(
-                *pid > 0 && i32::try_from(*pid).is_ok(),
-                "process id out of range",
-            ),
+            Self::Hello { pid } => {
+                ensure(*pid > 0 && i32::try_from(*pid).is_ok(), "process id out of range")
+            }
             Self::Begin(presentation) => presentation.check(),
             Self::Part(part) => part.check(),
             Self::RungDropped { rendition, reason } => {
-                ensure(
-                    usize::from(*rendition) < MAX_RENDITIONS,
-                    "rendition number out of range",
-                )?;
+                ensure(usize::from(*rendition) < MAX_RENDITIONS, "rendition number out of range")?;
                 ensure(reason.len() <= MAX_REASON, "reason is too long")?;
-                ensure(
-                    !reason.chars().any(char::is_control),
-                    "reason holds control characters",
-                )
+                ensure(!reason.chars().any(char::is_control), "reason holds control characters")
             }
-            Self::Figures(figures) => ensure(
-                figures.rungs.len() <= MAX_RENDITIONS,
-                "figures of too many renditions",
-            ),
+            Self::Figures(figures) => {
+                ensure(figures.rungs.len() <= MAX_RENDITIONS, "figures of too many renditions")
+            }
             Self::KeyframeWanted(_) | Self::Ended => Ok(()),
         }
     }
@@ -74,15 +66,9 @@ impl Rules for Start {
     fn check(&self) -> Verdict {
         self.format.check()?;
         // One place among the renditions is for sound.
-        ensure(
-            (1..MAX_RENDITIONS).contains(&self.rungs.len()),
-            "a ladder has 1 to 15 rungs",
-        )?;
+        ensure((1..MAX_RENDITIONS).contains(&self.rungs.len()), "a ladder has 1 to 15 rungs")?;
         self.rungs.iter().try_for_each(Rung::check)?;
-        ensure(
-            distinct(self.rungs.iter().map(|r| r.name.as_str())),
-            "two rungs have one name",
-        )?;
+        ensure(distinct(self.rungs.iter().map(|r| r.name.as_str())), "two rungs have one name")?;
         self.resume.as_ref().map_or(Ok(()), Resume::check)
     }
 }
@@ -109,10 +95,7 @@ impl Rules for OutputFormat {
             (8_000..=512_000).contains(&self.audio_bitrate.0),
             "audio bit rate is not within 8 to 512 kb/s",
         )?;
-        ensure(
-            self.playout_delay_us <= 10_000_000,
-            "playout delay is above 10 s",
-        )
+        ensure(self.playout_delay_us <= 10_000_000, "playout delay is above 10 s")
     }
 }
 
@@ -122,10 +105,7 @@ impl Rules for Rung {
         ensure(self.name != "audio", "a rung is named like the sound")?;
         picture_size(self.width, self.height)?;
         bitrate(self.bitrate)?;
-        ensure(
-            (1..=64).contains(&self.threads),
-            "encoder threads are not within 1 to 64",
-        )?;
+        ensure((1..=64).contains(&self.threads), "encoder threads are not within 1 to 64")?;
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         ensure(
             (1..=32).contains(&self.preset.len()) && self.preset.bytes().all(word),
@@ -169,53 +149,32 @@ impl Rules for Rendition {
             (1..=64).contains(&self.codecs.len()) && self.codecs.bytes().all(safe),
             "codecs text is not one",
         )?;
-        ensure(
-            (8..=MAX_INIT).contains(&self.init.len()),
-            "init segment is empty or too long",
-        )
+        ensure((8..=MAX_INIT).contains(&self.init.len()), "init segment is empty or too long")
     }
 }
 
 impl Rules for Part {
     fn check(&self) -> Verdict {
-        ensure(
-            self.msn < MAX_COUNT && self.part < 10_000,
-            "part number out of range",
-        )?;
+        ensure(self.msn < MAX_COUNT && self.part < 10_000, "part number out of range")?;
         media_time(self.start)?;
         host_time(self.arrived)?;
         fragments(&self.fragments)?;
         self.resume.check()?;
-        ensure(
-            self.resume.next_msn > self.msn,
-            "a successor would reopen a published segment",
-        )
+        ensure(self.resume.next_msn > self.msn, "a successor would reopen a published segment")
     }
 }
 
 fn fragments(list: &[Fragment]) -> Verdict {
-    ensure(
-        (1..=MAX_RENDITIONS).contains(&list.len()),
-        "a part has 1 to 16 fragments",
-    )?;
+    ensure((1..=MAX_RENDITIONS).contains(&list.len()), "a part has 1 to 16 fragments")?;
     let mut end = 0;
     let mut renditions = 0..MAX_RENDITIONS;
     for fragment in list {
         let rendition = usize::from(fragment.rendition);
-        ensure(
-            renditions.contains(&rendition),
-            "fragments are not one a rendition, in order",
-        )?;
+        ensure(renditions.contains(&rendition), "fragments are not one a rendition, in order")?;
         renditions.start = rendition + 1;
         ensure(fragment.len > 0, "a fragment is empty")?;
-        ensure(
-            fragment.offset >= end,
-            "fragments overlap or are out of order",
-        )?;
-        end = fragment
-            .offset
-            .checked_add(fragment.len)
-            .ok_or("a fragment ends beyond 4 GiB")?;
+        ensure(fragment.offset >= end, "fragments overlap or are out of order")?;
+        end = fragment.offset.checked_add(fragment.len).ok_or("a fragment ends beyond 4 GiB")?;
         let longest = MediaTime::from_units(i64::from(MAX_SEGMENT_SECONDS), 1);
         ensure(
             fragment.duration > MediaTime::ZERO && fragment.duration <= longest,
@@ -234,19 +193,10 @@ impl Rules for Resume {
                 && self.next_aac <= MAX_COUNT,
             "resume point out of range",
         )?;
-        ensure(
-            self.clocks.len() <= MAX_CLOCKS,
-            "clocks of too many streams",
-        )?;
+        ensure(self.clocks.len() <= MAX_CLOCKS, "clocks of too many streams")?;
         for clock in &self.clocks {
-            ensure(
-                (1..=192_000).contains(&clock.rate),
-                "RTP clock rate out of range",
-            )?;
-            ensure(
-                (-MAX_TIME..=MAX_TIME).contains(&clock.rtp),
-                "RTP time out of range",
-            )?;
+            ensure((1..=192_000).contains(&clock.rate), "RTP clock rate out of range")?;
+            ensure((-MAX_TIME..=MAX_TIME).contains(&clock.rtp), "RTP time out of range")?;
             media_time(clock.media)?;
         }
         Ok(())
@@ -256,10 +206,7 @@ impl Rules for Resume {
 /// A rendition's name stands in URLs and, between quotes, in playlists.
 fn rendition_name(name: &str) -> Verdict {
     let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-    ensure(
-        (1..=32).contains(&name.len()),
-        "a rendition's name has 1 to 32 characters",
-    )?;
+    ensure((1..=32).contains(&name.len()), "a rendition's name has 1 to 32 characters")?;
     ensure(
         name.bytes().all(good) && !name.starts_with('-'),
         "a rendition's name has a-z, 0-9, '-' and '_' only",
@@ -268,37 +215,22 @@ fn rendition_name(name: &str) -> Verdict {
 
 fn distinct<'a>(names: impl Iterator<Item = &'a str> + Clone) -> bool {
     // At most 16 of them: comparing all pairs takes less than hashing.
-    names
-        .clone()
-        .enumerate()
-        .all(|(i, name)| names.clone().take(i).all(|other| other != name))
+    names.clone().enumerate().all(|(i, name)| names.clone().take(i).all(|other| other != name))
 }
 
 fn picture_size(width: u32, height: u32) -> Verdict {
     let good = |side: u32| (16..=8192).contains(&side) && side.is_multiple_of(2);
-    ensure(
-        good(width) && good(height),
-        "a picture's sides are even and within 16 to 8192",
-    )
+    ensure(good(width) && good(height), "a picture's sides are even and within 16 to 8192")
 }
 
 fn bitrate(rate: Bitrate) -> Verdict {
-    ensure(
-        (1_000..=1_000_000_000).contains(&rate.0),
-        "bit rate is not within 1 kb/s to 1 Gb/s",
-    )
+    ensure((1_000..=1_000_000_000).contains(&rate.0), "bit rate is not within 1 kb/s to 1 Gb/s")
 }
 
 fn media_time(time: MediaTime) -> Verdict {
-    ensure(
-        (-MAX_TIME..=MAX_TIME).contains(&time.0),
-        "media time out of range",
-    )
+    ensure((-MAX_TIME..=MAX_TIME).contains(&time.0), "media time out of range")
 }
 
 fn host_time(time: HostTime) -> Verdict {
-    ensure(
-        (0..=MAX_TIME).contains(&time.0),
-        "monotonic time out of range",
-    )
+    ensure((0..=MAX_TIME).contains(&time.0), "monotonic time out of range")
 }

@@ -26,13 +26,7 @@ pub(crate) fn start() -> Start {
         threads: 1,
     };
     let room = RoomName::parse("test").expect("a room name");
-    Start {
-        room,
-        format: FORMAT,
-        rungs: vec![rung],
-        resume: None,
-        failures: 0,
-    }
+    Start { room, format: FORMAT, rungs: vec![rung], resume: None, failures: 0 }
 }
 
 fn count() -> impl Strategy<Value = u64> {
@@ -69,31 +63,18 @@ pub(crate) fn format() -> impl Strategy<Value = OutputFormat> {
 pub(crate) fn resume() -> impl Strategy<Value = Resume> {
     let clock =
         (any::<u32>(), media(), media(), 1..=192_000_u32).prop_map(|(track, rtp, media, rate)| {
-            TrackClock {
-                track: TrackId(track),
-                rtp: rtp.0,
-                media,
-                rate,
-            }
+            TrackClock { track: TrackId(track), rtp: rtp.0, media, rate }
         });
-    (
-        host(),
-        count(),
-        count(),
-        count(),
-        any::<u32>(),
-        vec(clock, 0..64),
+    (host(), count(), count(), count(), any::<u32>(), vec(clock, 0..64)).prop_map(
+        |(zero, next_msn, next_frame, next_aac, next_sequence, clocks)| Resume {
+            zero,
+            next_msn,
+            next_frame,
+            next_aac,
+            next_sequence,
+            clocks,
+        },
     )
-        .prop_map(
-            |(zero, next_msn, next_frame, next_aac, next_sequence, clocks)| Resume {
-                zero,
-                next_msn,
-                next_frame,
-                next_aac,
-                next_sequence,
-                clocks,
-            },
-        )
 }
 
 fn rung(number: usize) -> impl Strategy<Value = Rung> {
@@ -107,11 +88,7 @@ fn rung(number: usize) -> impl Strategy<Value = Rung> {
     )
         .prop_map(move |(av1, w, h, bits, preset, threads)| Rung {
             name: format!("rung-{number}"),
-            codec: if av1 {
-                VideoCodec::Av1
-            } else {
-                VideoCodec::H264
-            },
+            codec: if av1 { VideoCodec::Av1 } else { VideoCodec::H264 },
             width: w * 2,
             height: h * 2,
             bitrate: Bitrate(bits),
@@ -127,40 +104,20 @@ fn room() -> impl Strategy<Value = RoomName> {
 pub(crate) fn to_transcoder() -> impl Strategy<Value = ToTranscoder> {
     let start = (1..16_usize).prop_flat_map(|n| {
         let rungs = (0..n).map(rung).collect::<Vec<_>>();
-        (
-            room(),
-            format(),
-            rungs,
-            proptest::option::of(resume()),
-            any::<u32>(),
+        (room(), format(), rungs, proptest::option::of(resume()), any::<u32>()).prop_map(
+            |(room, format, rungs, resume, failures)| {
+                ToTranscoder::Start(Box::new(Start { room, format, rungs, resume, failures }))
+            },
         )
-            .prop_map(|(room, format, rungs, resume, failures)| {
-                ToTranscoder::Start(Box::new(Start {
-                    room,
-                    format,
-                    rungs,
-                    resume,
-                    failures,
-                }))
-            })
     });
     prop_oneof![4 => start, 1 => Just(ToTranscoder::Stop)]
 }
 
 pub(crate) fn presentation() -> impl Strategy<Value = Presentation> {
     let rendition = |sound: bool, number: usize| {
-        (
-            vec(any::<u8>(), 8..2000),
-            "[a-zA-Z0-9.]{1,64}",
-            1_000..1_000_000_u64,
-            8..4096_u32,
-        )
+        (vec(any::<u8>(), 8..2000), "[a-zA-Z0-9.]{1,64}", 1_000..1_000_000_u64, 8..4096_u32)
             .prop_map(move |(init, codecs, bits, side)| Rendition {
-                name: if sound {
-                    "audio".into()
-                } else {
-                    format!("v{number}")
-                },
+                name: if sound { "audio".into() } else { format!("v{number}") },
                 codecs,
                 bitrate: Bitrate(bits),
                 size: (!sound).then_some((side * 2, side * 2)),
@@ -168,9 +125,7 @@ pub(crate) fn presentation() -> impl Strategy<Value = Presentation> {
             })
     };
     (0..16_usize).prop_flat_map(move |pictures| {
-        let renditions = (0..=pictures)
-            .map(|i| rendition(i == pictures, i))
-            .collect::<Vec<_>>();
+        let renditions = (0..=pictures).map(|i| rendition(i == pictures, i)).collect::<Vec<_>>();
         (host(), format(), renditions).prop_map(|(zero, format, renditions)| Presentation {
             zero,
             format,
@@ -180,12 +135,7 @@ pub(crate) fn presentation() -> impl Strategy<Value = Presentation> {
 }
 
 pub(crate) fn part() -> impl Strategy<Value = Part> {
-    let fragment = (
-        0..1000_u32,
-        1..100_000_000_u32,
-        1..=30 * MediaTime::HZ,
-        any::<bool>(),
-    );
+    let fragment = (0..1000_u32, 1..100_000_000_u32, 1..=30 * MediaTime::HZ, any::<bool>());
     let fragments = (vec(fragment, 1..=16), any::<u16>()).prop_map(|(list, holes)| {
         let mut offset = 0;
         let all: Vec<_> = list
@@ -203,44 +153,21 @@ pub(crate) fn part() -> impl Strategy<Value = Part> {
                 fragment
             })
             .collect();
-        let some: Vec<_> = all
-            .iter()
-            .copied()
-            .filter(|f| holes & (1 << f.rendition) == 0)
-            .collect();
+        let some: Vec<_> =
+            all.iter().copied().filter(|f| holes & (1 << f.rendition) == 0).collect();
         if some.is_empty() { all } else { some }
     });
-    (
-        count(),
-        0..10_000_u32,
-        any::<bool>(),
-        media(),
-        host(),
-        fragments,
-        resume(),
-    )
-        .prop_map(|(msn, part, last, start, arrived, fragments, mut resume)| {
+    (count(), 0..10_000_u32, any::<bool>(), media(), host(), fragments, resume()).prop_map(
+        |(msn, part, last, start, arrived, fragments, mut resume)| {
             resume.next_msn = msn + 1;
-            Part {
-                msn,
-                part,
-                last,
-                start,
-                arrived,
-                fragments,
-                resume,
-            }
-        })
+            Part { msn, part, last, start, arrived, fragments, resume }
+        },
+    )
 }
 
 pub(crate) fn from_transcoder() -> impl Strategy<Value = FromTranscoder> {
     let rung_figures = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
-        |(encoded, dropped, encode_us, bytes)| RungFigures {
-            encoded,
-            dropped,
-            encode_us,
-            bytes,
-        },
+        |(encoded, dropped, encode_us, bytes)| RungFigures { encoded, dropped, encode_us, bytes },
     );
     let figures = (any::<[u64; 7]>(), any::<i64>(), vec(rung_figures, 0..=16)).prop_map(
         |(n, lag_us, rungs)| Figures {

@@ -48,10 +48,7 @@ fn the_preamble_tells_apart_what_is_wrong() {
     let good = encode(&ToTranscoder::Stop).unwrap();
     assert_eq!(good, b"PC\x01\x00\x01");
     assert_eq!(decode::<ToTranscoder>(b"PC"), Err(WireError::Truncated(2)));
-    assert_eq!(
-        decode::<ToTranscoder>(b"XC\x01\x00\x01"),
-        Err(WireError::Magic(*b"XC"))
-    );
+    assert_eq!(decode::<ToTranscoder>(b"XC\x01\x00\x01"), Err(WireError::Magic(*b"XC")));
     let error = decode::<ToTranscoder>(b"PC\x02\x00\x01").unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -61,20 +58,13 @@ fn the_preamble_tells_apart_what_is_wrong() {
         decode::<ToTranscoder>(&vec![0; MAX_MESSAGE + 1]),
         Err(WireError::TooLarge(MAX_MESSAGE + 1))
     );
-    assert!(matches!(
-        decode::<ToTranscoder>(b"PC\x01\x00\x07"),
-        Err(WireError::Body(_))
-    ));
+    assert!(matches!(decode::<ToTranscoder>(b"PC\x01\x00\x07"), Err(WireError::Body(_))));
 }
 
 #[test]
 fn the_largest_presentation_fits_a_message() {
     let rendition = |i: usize| Rendition {
-        name: if i == 15 {
-            "audio".into()
-        } else {
-            format!("av1-very-long-rendition-name-{i:03}")
-        },
+        name: if i == 15 { "audio".into() } else { format!("av1-very-long-rendition-name-{i:03}") },
         codecs: "av01.0.08M.08.0.110.01.01.01.0".into(),
         bitrate: Bitrate(8_000_000),
         size: (i < 15).then_some((3840, 2160)),
@@ -86,10 +76,7 @@ fn the_largest_presentation_fits_a_message() {
         renditions: (0..MAX_RENDITIONS).map(rendition).collect(),
     };
     assert!(
-        encode(&FromTranscoder::Begin(Box::new(presentation)))
-            .unwrap()
-            .len()
-            < MAX_MESSAGE / 2
+        encode(&FromTranscoder::Begin(Box::new(presentation))).unwrap().len() < MAX_MESSAGE / 2
     );
 }
 
@@ -99,10 +86,7 @@ fn a_claimed_length_takes_no_memory() {
     // Begin: zero, format (fps 30, part 10, segment 120, gop 60, 96000, 0), then the renditions' count.
     let mut datagram = b"PC\x01\x00\x01\x02\x1e\x0a\x78\x3c\x80\xee\x05\x00".to_vec();
     datagram.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f]);
-    assert!(matches!(
-        decode::<FromTranscoder>(&datagram),
-        Err(WireError::Body(_))
-    ));
+    assert!(matches!(decode::<FromTranscoder>(&datagram), Err(WireError::Body(_))));
 }
 
 fn part() -> Part {
@@ -145,14 +129,8 @@ fn a_part_keeps_its_rules() {
         Err(WireError::Rule(rule)) => rule,
         other => panic!("{other:?}"),
     };
-    assert_eq!(
-        rule(|p| p.fragments.clear()),
-        "a part has 1 to 16 fragments"
-    );
-    assert_eq!(
-        rule(|p| p.fragments[1].offset = 99),
-        "fragments overlap or are out of order"
-    );
+    assert_eq!(rule(|p| p.fragments.clear()), "a part has 1 to 16 fragments");
+    assert_eq!(rule(|p| p.fragments[1].offset = 99), "fragments overlap or are out of order");
     assert_eq!(rule(|p| p.fragments[0].len = 0), "a fragment is empty");
     assert_eq!(
         rule(|p| p.fragments[1].rendition = 0),
@@ -162,30 +140,15 @@ fn a_part_keeps_its_rules() {
         rule(|p| p.fragments[1].rendition = 16),
         "fragments are not one a rendition, in order"
     );
-    assert_eq!(
-        rule(|p| p.fragments.swap(0, 1)),
-        "fragments are not one a rendition, in order"
-    );
-    assert_eq!(
-        rule(|p| p.fragments[1].len = u32::MAX),
-        "a fragment ends beyond 4 GiB"
-    );
+    assert_eq!(rule(|p| p.fragments.swap(0, 1)), "fragments are not one a rendition, in order");
+    assert_eq!(rule(|p| p.fragments[1].len = u32::MAX), "a fragment ends beyond 4 GiB");
     assert_eq!(
         rule(|p| p.fragments[0].duration = MediaTime::ZERO),
         "duration of a fragment out of range"
     );
-    assert_eq!(
-        rule(|p| p.resume.next_msn = 3),
-        "a successor would reopen a published segment"
-    );
-    assert_eq!(
-        rule(|p| p.arrived = HostTime(-1)),
-        "monotonic time out of range"
-    );
-    assert_eq!(
-        rule(|p| p.start = MediaTime(i64::MIN)),
-        "media time out of range"
-    );
+    assert_eq!(rule(|p| p.resume.next_msn = 3), "a successor would reopen a published segment");
+    assert_eq!(rule(|p| p.arrived = HostTime(-1)), "monotonic time out of range");
+    assert_eq!(rule(|p| p.start = MediaTime(i64::MIN)), "media time out of range");
     assert_eq!(rule(|p| p.msn = u64::MAX), "part number out of range");
 }
 
@@ -200,10 +163,7 @@ fn a_start_keeps_its_rules() {
         }
     };
     assert!(encode(&ToTranscoder::Start(Box::new(samples::start()))).is_ok());
-    assert_eq!(
-        rule(|s| s.format.fps = 29),
-        "frame rate is not one of 24, 25, 30, 50, 60"
-    );
+    assert_eq!(rule(|s| s.format.fps = 29), "frame rate is not one of 24, 25, 30, 50, 60");
     assert_eq!(
         rule(|s| s.format.gop_frames = 50),
         "segment is no whole number of groups of pictures"
@@ -212,29 +172,17 @@ fn a_start_keeps_its_rules() {
         rule(|s| s.format.gop_frames = 0),
         "segment is no whole number of groups of pictures"
     );
-    assert_eq!(
-        rule(|s| s.format.part_frames = 121),
-        "part is empty or longer than a segment"
-    );
+    assert_eq!(rule(|s| s.format.part_frames = 121), "part is empty or longer than a segment");
     assert_eq!(rule(|s| s.rungs.clear()), "a ladder has 1 to 15 rungs");
     assert_eq!(
         rule(|s| s.rungs[0].name = "../x".into()),
         "a rendition's name has a-z, 0-9, '-' and '_' only"
     );
-    assert_eq!(
-        rule(|s| s.rungs[0].name = "audio".into()),
-        "a rung is named like the sound"
-    );
+    assert_eq!(rule(|s| s.rungs[0].name = "audio".into()), "a rung is named like the sound");
     assert_eq!(
         rule(|s| s.rungs[0].width = 641),
         "a picture's sides are even and within 16 to 8192"
     );
-    assert_eq!(
-        rule(|s| s.rungs[0].preset = "fast:x=1".into()),
-        "encoder preset is no word"
-    );
-    assert_eq!(
-        rule(|s| s.rungs.push(s.rungs[0].clone())),
-        "two rungs have one name"
-    );
+    assert_eq!(rule(|s| s.rungs[0].preset = "fast:x=1".into()), "encoder preset is no word");
+    assert_eq!(rule(|s| s.rungs.push(s.rungs[0].clone())), "two rungs have one name");
 }

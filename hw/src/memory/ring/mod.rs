@@ -78,11 +78,7 @@ const MARK_TABLE: usize = 32;
 /// A reader that is a few records behind the writer is thus not overrun at once.
 pub const fn max_record(capacity: usize) -> usize {
     let quarter = capacity / 4 - RECORD_OVERHEAD;
-    if quarter < MAX_RECORD {
-        quarter
-    } else {
-        MAX_RECORD
-    }
+    if quarter < MAX_RECORD { quarter } else { MAX_RECORD }
 }
 
 /// Bytes a record of `len` bytes takes in the ring.
@@ -113,9 +109,7 @@ struct Area {
 
 impl Area {
     fn of(capacity: usize) -> Self {
-        Self {
-            words: capacity / 8,
-        }
+        Self { words: capacity / 8 }
     }
 
     /// The place of position `pos` among the words of the file.

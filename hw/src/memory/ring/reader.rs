@@ -60,12 +60,7 @@ impl Reader {
         if len.get() < DATA + MIN_CAPACITY {
             return Err(MemoryError::BadRing("it is too small"));
         }
-        let words = Words(Mapping::new(
-            &fd,
-            len,
-            ProtFlags::PROT_READ,
-            MapFlags::MAP_SHARED,
-        )?);
+        let words = Words(Mapping::new(&fd, len, ProtFlags::PROT_READ, MapFlags::MAP_SHARED)?);
         if u64::from_le(words[0].load(Relaxed)) != MAGIC {
             return Err(MemoryError::BadRing("wrong magic or version"));
         }
@@ -200,11 +195,7 @@ impl Reader {
     fn copy(&self, pos: u64, head: u64, out: &mut Vec<u8>) -> Result<u64, Miss> {
         out.clear();
         let missed = |miss: Miss| {
-            if self.load(TAIL) > pos {
-                Miss::Overwritten
-            } else {
-                miss
-            }
+            if self.load(TAIL) > pos { Miss::Overwritten } else { miss }
         };
         if pos < self.load(TAIL) {
             return Err(Miss::Overwritten);
@@ -246,10 +237,7 @@ impl Reader {
             (Some(expected), Some(found)) => found.saturating_sub(expected).max(1),
             _ => 1,
         };
-        ReadError::Overrun {
-            bytes: self.pos.saturating_sub(was),
-            records,
-        }
+        ReadError::Overrun { bytes: self.pos.saturating_sub(was), records }
     }
 
     /// Position and, where it can be had, number of the oldest record.

@@ -49,9 +49,7 @@ impl Writer {
     /// When the capacity is out of bounds or the kernel has not that much memory.
     pub fn create(capacity: usize) -> Result<Self, MemoryError> {
         if !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {
-            return Err(MemoryError::BadRing(
-                "capacity is not between 4 KiB and 1 GiB",
-            ));
+            return Err(MemoryError::BadRing("capacity is not between 4 KiB and 1 GiB"));
         }
         let capacity = capacity.next_multiple_of(4096);
         let bytes = DATA + capacity;
@@ -61,12 +59,8 @@ impl Writer {
             .map_err(MemoryError::system("allocate the ring"))?;
         let len = NonZeroUsize::new(bytes).ok_or(MemoryError::Empty)?;
         let flags = MapFlags::MAP_SHARED | MapFlags::MAP_POPULATE;
-        let words = Words(Mapping::new(
-            &fd,
-            len,
-            ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-            flags,
-        )?);
+        let words =
+            Words(Mapping::new(&fd, len, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags)?);
         // From here on nobody can map it for writing or write() to it; this mapping stays writable.
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_FUTURE_WRITE;
         seal(&fd, seals | SealFlag::F_SEAL_SEAL)?;
