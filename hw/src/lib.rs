@@ -7,5 +7,4 @@ pub mod clock;
 pub mod codec;
 pub mod memory;
 pub mod process;
-pub mod source;
 pub mod udp;

@@ -3,8 +3,9 @@
 //! frame or packet number, and the wall clock given. Who asks, in real time or as fast as it goes,
 //! is none of its business.
 
-use hw::source::{
-    Coded, I420, OpusSource, SourceError, SourceVideo, SourceVideoConfig, VideoSource,
+use hw::codec::{
+    CodecError, Encoded, Framing, OpusEncoder, Picture, PicturePool, VideoEncoder,
+    VideoEncoderConfig, VideoOut,
 };
 
 use super::burnt::Stamp;
@@ -17,11 +18,11 @@ pub struct Class {
     /// The picture.
     pub look: Look,
     /// What it is coded with.
-    pub codec: SourceVideo,
+    pub codec: VideoOut,
     /// Video bits a second.
-    pub video_bitrate: usize,
+    pub video_bitrate: u64,
     /// Sound bits a second.
-    pub audio_bitrate: usize,
+    pub audio_bitrate: u32,
     /// Most seconds from one key frame to the next. Browsers send key frames only when asked:
     /// long by default.
     pub key_interval_s: u32,
@@ -37,7 +38,7 @@ impl Default for Class {
     fn default() -> Self {
         Self {
             look: Look::default(),
-            codec: SourceVideo::H264,
+            codec: VideoOut::H264,
             video_bitrate: 2_500_000,
             audio_bitrate: 64_000,
             key_interval_s: 60,
@@ -118,18 +119,26 @@ impl Class {
 /// The camera.
 pub struct Camera {
     class: Class,
+    film: Film,
+}
+
+/// What depends on the picture's size.
+struct Film {
     lecture: Lecture,
     frame: Frame,
-    encoder: VideoSource,
-    /// Whether a frame was captured at this size: a frozen camera needs one.
-    captured: bool,
+    pool: PicturePool,
+    encoder: VideoEncoder,
+    /// The picture captured last: a frozen camera sends it again.
+    last: Option<Picture>,
 }
 
 impl Camera {
     /// Opens the encoder.
-    pub fn open(class: &Class) -> Result<Self, SourceError> {
-        let (lecture, frame, encoder) = open_video(class, class.look)?;
-        Ok(Self { class: class.clone(), lecture, frame, encoder, captured: false })
+    ///
+    /// # Errors
+    /// The look or the bit rate is beyond what the encoder can do.
+    pub fn open(class: &Class) -> Result<Self, CodecError> {
+        Ok(Self { class: class.clone(), film: Film::load(class, class.look)? })
     }
 
     /// Frames a second.
@@ -139,52 +148,81 @@ impl Camera {
 
     /// Captures and codes frame `number`, whose moment is `number / fps` after the class began and
     /// `wall_us` in microseconds since the Unix epoch. Appends nothing while the camera is stopped.
+    ///
+    /// # Errors
+    /// The encoder failed, or the class now has a size that it cannot do.
     pub fn take(
         &mut self,
         number: u64,
         wall_us: i64,
         key: bool,
-        out: &mut Vec<Coded>,
-    ) -> Result<(), SourceError> {
+        out: &mut Vec<Encoded>,
+    ) -> Result<(), CodecError> {
         let seconds = number as f64 / f64::from(self.fps());
         let (flow, width, height) = self.class.video_at(seconds);
         let look = Look { width, height, ..self.class.look };
-        if self.lecture.look() != look {
-            (self.lecture, self.frame, self.encoder) = open_video(&self.class, look)?;
-            self.captured = false;
+        if self.film.lecture.look() != look {
+            self.film = Film::load(&self.class, look)?;
         }
-        match flow {
-            Flow::Stopped => return Ok(()),
-            Flow::Held if self.captured => {}
-            Flow::Held | Flow::Running => {
-                self.lecture.draw(number, Stamp::at(number, wall_us), &mut self.frame);
-                self.captured = true;
+        let picture = match (flow, self.film.last.take()) {
+            (Flow::Stopped, last) => {
+                self.film.last = last;
+                return Ok(());
             }
-        }
-        let planes = I420 { y: &self.frame.y, u: &self.frame.u, v: &self.frame.v };
-        self.encoder.encode(planes, number as i64, key, out)
+            (Flow::Held, Some(last)) => last,
+            (Flow::Held | Flow::Running, _) => self.film.expose(number, wall_us)?,
+        };
+        let outcome = self.film.encoder.encode(&picture, number as i64, key, out);
+        self.film.last = Some(picture);
+        outcome
     }
 }
 
-fn open_video(class: &Class, look: Look) -> Result<(Lecture, Frame, VideoSource), SourceError> {
-    let frame = Frame::new(look.width, look.height);
-    let fps = look.fps.max(1);
-    let encoder = VideoSource::open(&SourceVideoConfig {
-        codec: class.codec,
-        width: frame.width as u32,
-        height: frame.height as u32,
-        fps,
-        bitrate: class.video_bitrate,
-        gop: class.key_interval_s.max(1) * fps,
-    })?;
-    Ok((Lecture::new(look), frame, encoder))
+impl Film {
+    fn load(class: &Class, look: Look) -> Result<Self, CodecError> {
+        let frame = Frame::new(look.width, look.height);
+        let (width, height) = (frame.width as u32, frame.height as u32);
+        let fps = look.fps.max(1);
+        // Little CPU, whatever it costs in bits: the transcoder needs the box more than the teacher.
+        let preset = match class.codec {
+            VideoOut::H264 => "ultrafast",
+            VideoOut::Av1 => "13",
+            VideoOut::Vp8 => "12",
+            VideoOut::Vp9 => "8",
+        };
+        let encoder = VideoEncoder::open(&VideoEncoderConfig {
+            preset: preset.to_owned(),
+            gop_frames: class.key_interval_s * fps,
+            framing: Framing::Rtp,
+            ..VideoEncoderConfig::live(class.codec, width, height, fps, class.video_bitrate)
+        })?;
+        let pool = PicturePool::new(width, height)?;
+        Ok(Self { lecture: Lecture::new(look), frame, pool, encoder, last: None })
+    }
+
+    fn expose(&mut self, number: u64, wall_us: i64) -> Result<Picture, CodecError> {
+        self.lecture.draw(number, Stamp::at(number, wall_us), &mut self.frame);
+        let mut picture = self.pool.get()?;
+        let planes = [&self.frame.y, &self.frame.u, &self.frame.v];
+        for (mut to, from) in picture.to_mut()?.into_iter().zip(planes) {
+            let width = to.width;
+            for (to, from) in to.rows().zip(from.chunks_exact(width)) {
+                to.copy_from_slice(from);
+            }
+        }
+        Ok(picture)
+    }
 }
+
+/// What libopus looks ahead, in samples: decoded sound lies this much behind what the encoder was
+/// given (OPUS_GET_LOOKAHEAD at 48 kHz with OPUS_APPLICATION_AUDIO).
+const LOOKAHEAD: i64 = 312;
 
 /// The microphone.
 pub struct Microphone {
     class: Class,
     sound: Sound,
-    encoder: OpusSource,
+    encoder: OpusEncoder,
     samples: Vec<f32>,
 }
 
@@ -193,12 +231,12 @@ impl Microphone {
     pub const PACKETS: u64 = 50;
 
     /// Opens the encoder.
-    pub fn open(class: &Class) -> Result<Self, SourceError> {
+    pub fn open(class: &Class) -> Result<Self, CodecError> {
         Ok(Self {
             class: class.clone(),
             sound: Sound::new(class.look.seed),
-            encoder: OpusSource::open(class.audio_bitrate)?,
-            samples: vec![0.0; 2 * OpusSource::PACKET],
+            encoder: OpusEncoder::new(class.audio_bitrate, 10)?,
+            samples: vec![0.0; 2 * OpusEncoder::FRAME],
         })
     }
 
@@ -207,13 +245,13 @@ impl Microphone {
     ///
     /// What the codec looks ahead is given to it ahead, so that the decoded sound stands exactly
     /// where its timestamp says: the beep's place against the flash is known to the sample.
-    pub fn take(&mut self, number: u64) -> Result<Option<Vec<u8>>, SourceError> {
+    pub fn take(&mut self, number: u64) -> Result<Option<Vec<u8>>, CodecError> {
         let flow = self.class.audio_at(number as f64 / Self::PACKETS as f64);
         match flow {
             Flow::Stopped => return Ok(None),
             Flow::Held => self.samples.fill(0.0),
             Flow::Running => {
-                let first = number as i64 * OpusSource::PACKET as i64 + OpusSource::LOOKAHEAD;
+                let first = number as i64 * OpusEncoder::FRAME as i64 + LOOKAHEAD;
                 self.sound.fill(first, &mut self.samples);
             }
         }
@@ -234,7 +272,7 @@ mod tests {
         }
     }
 
-    fn frames(class: &Class, count: u64) -> Vec<Coded> {
+    fn frames(class: &Class, count: u64) -> Vec<Encoded> {
         let mut camera = Camera::open(class).unwrap();
         let mut out = Vec::new();
         for n in 0..count {
@@ -271,6 +309,23 @@ mod tests {
         let moving: usize =
             video.iter().filter(|c| (3..6).contains(&c.frame)).map(|c| c.data.len()).sum();
         assert!(frozen < moving / 2, "a still picture costs little: {frozen} against {moving}");
+    }
+
+    #[test]
+    fn decoded_beeps_stand_where_their_timestamps_say() {
+        let mut microphone = Microphone::open(&Class::default()).unwrap();
+        let mut decoder = hw::codec::OpusDecoder::new().unwrap();
+        let mut sound = Vec::new();
+        for k in 0..180 {
+            decoder.decode(&microphone.take(k).unwrap().unwrap(), &mut sound).unwrap();
+        }
+        let mono: Vec<f32> = sound.chunks_exact(2).map(|pair| pair[0]).collect();
+        let onsets = super::super::sound::beep_onsets(&mono);
+        assert_eq!(onsets.len(), 4, "{onsets:?}");
+        for (second, onset) in onsets.iter().enumerate().skip(1) {
+            let off = onset - second as f64 * 48_000.0;
+            assert!(off.abs() < 24.0, "beep {second} is off by {off} samples");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hw::source::SourceVideo;
+use hw::codec::VideoOut;
 use rtc::interceptor::{Attribute, Interceptor, Packet, Slot, StreamInfo, TaggedPacket};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::{
@@ -92,7 +92,7 @@ struct Ssrcs {
 
 impl Peer {
     /// Makes a connection that will send from `from`.
-    pub(super) async fn new(codec: SourceVideo, from: IpAddr) -> Result<Self, RtcError> {
+    pub(super) async fn new(codec: VideoOut, from: IpAddr) -> Result<Self, RtcError> {
         let ssrcs = Ssrcs { video: rand::random(), rtx: rand::random(), audio: rand::random() };
         let wire = Arc::new(Wire::default());
         let codec = video_codec(codec);
@@ -248,15 +248,15 @@ fn codec_parameters(rtp_codec: RTCRtpCodec, payload_type: u8) -> RTCRtpCodecPara
     RTCRtpCodecParameters { rtp_codec, payload_type }
 }
 
-fn video_codec(codec: SourceVideo) -> RTCRtpCodec {
+fn video_codec(codec: VideoOut) -> RTCRtpCodec {
     let (mime_type, sdp_fmtp_line) = match codec {
-        SourceVideo::H264 => (
+        VideoOut::H264 => (
             MIME_TYPE_H264,
             "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
         ),
-        SourceVideo::Vp8 => (MIME_TYPE_VP8, ""),
-        SourceVideo::Vp9 => (MIME_TYPE_VP9, "profile-id=0"),
-        SourceVideo::Av1 => (MIME_TYPE_AV1, ""),
+        VideoOut::Vp8 => (MIME_TYPE_VP8, ""),
+        VideoOut::Vp9 => (MIME_TYPE_VP9, "profile-id=0"),
+        VideoOut::Av1 => (MIME_TYPE_AV1, ""),
     };
     let feedback = |typ: &str, parameter: &str| RTCPFeedback {
         typ: typ.to_owned(),

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use hw::source::{Coded, SourceError};
+use bytes::Bytes;
+use hw::codec::{CodecError, Encoded};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use webrtc::media_stream::track_local::TrackLocal;
@@ -55,7 +56,7 @@ pub enum PublishError {
     Rtc(#[from] RtcError),
     /// An encoder could not be opened or failed.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Codec(#[from] CodecError),
     /// The server's answer was fine, but no packets came through.
     #[error(
         "no connection to the server's media port within 20 s: is its UDP port reachable from here?"
@@ -137,7 +138,7 @@ pub struct Publisher {
 /// One coded frame on its way to the network: its time in the stream's clock, and its bytes.
 struct Ready {
     ticks: u64,
-    data: Vec<u8>,
+    data: Bytes,
 }
 
 impl Publisher {
@@ -351,7 +352,7 @@ impl Capture {
 
     fn film(self, mut camera: Camera, to: &mpsc::Sender<Ready>) {
         let fps = i64::from(camera.fps());
-        let mut coded: Vec<Coded> = Vec::new();
+        let mut coded: Vec<Encoded> = Vec::new();
         let mut number = 0i64;
         while self.wait_until(number * 1_000_000 / fps) {
             // Behind by a frame or more: skip to the newest moment, as a camera would.
@@ -392,7 +393,7 @@ impl Capture {
                 Ok(None) => {}
                 Ok(Some(data)) => {
                     let ticks = number * 48_000 / Microphone::PACKETS;
-                    if to.try_send(Ready { ticks, data }).is_err() {
+                    if to.try_send(Ready { ticks, data: data.into() }).is_err() {
                         self.counters.dropped.fetch_add(1, Ordering::Relaxed);
                     }
                 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::{Router, http::StatusCode, routing};
-use hw::source::SourceVideo;
+use hw::codec::VideoOut;
 use str0m::media::{KeyframeRequestKind, MediaData, MediaKind};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, RtcConfig};
@@ -123,7 +123,7 @@ async fn receive(
     answer
 }
 
-fn small(codec: SourceVideo) -> Class {
+fn small(codec: VideoOut) -> Class {
     let look = Look { width: 320, height: 180, fps: 30, seed: 1 };
     Class { look, codec, video_bitrate: 400_000, ..Class::default() }
 }
@@ -145,7 +145,7 @@ fn captured_us(data: &MediaData) -> Option<i64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_codec_arrives_whole_and_on_time() {
-    for codec in [SourceVideo::H264, SourceVideo::Vp8, SourceVideo::Vp9, SourceVideo::Av1] {
+    for codec in [VideoOut::H264, VideoOut::Vp8, VideoOut::Vp9, VideoOut::Av1] {
         let mut receiver = Receiver::start().await;
         let publisher = Publisher::start(publish(&receiver, small(codec))).await.unwrap();
         let began = publisher.began_wall_us();
@@ -177,7 +177,7 @@ async fn every_codec_arrives_whole_and_on_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_frame_comes_when_asked() {
     let mut receiver = Receiver::start().await;
-    let publisher = Publisher::start(publish(&receiver, small(SourceVideo::H264))).await.unwrap();
+    let publisher = Publisher::start(publish(&receiver, small(VideoOut::H264))).await.unwrap();
     let video = receiver.take(MediaKind::Video, 10).await;
     assert_eq!(video.iter().filter(|data| data.is_keyframe()).count(), 1);
     receiver.ask.send(()).unwrap();
@@ -191,10 +191,8 @@ async fn losses_are_repaired_over_a_bad_network() {
     let mut receiver = Receiver::start().await;
     let jitter = Duration::from_millis(30);
     let up = Conditions { loss: 0.05, jitter, reorders: true, seed: 7, ..Conditions::default() };
-    let class = Class {
-        look: Look { width: 640, height: 360, ..Look::default() },
-        ..small(SourceVideo::Vp8)
-    };
+    let class =
+        Class { look: Look { width: 640, height: 360, ..Look::default() }, ..small(VideoOut::Vp8) };
     let network = Some((up, Conditions::default()));
     let publisher =
         Publisher::start(Publish { network, ..publish(&receiver, class) }).await.unwrap();
@@ -214,7 +212,7 @@ async fn a_server_without_media_is_told_apart_from_one_that_refuses() {
     let refused = Publish {
         endpoint: "http://127.0.0.1:1/whip/bar".into(),
         token: None,
-        class: small(SourceVideo::H264),
+        class: small(VideoOut::H264),
         network: None,
     };
     assert!(matches!(Publisher::start(refused).await, Err(PublishError::Whip(_))));

@@ -55,9 +55,9 @@ impl Stream {
     pub(super) fn packetize(
         &mut self,
         ticks: u64,
-        data: Vec<u8>,
+        data: Bytes,
     ) -> Result<Vec<rtp::Packet>, rtc::shared::error::Error> {
-        let payloads = self.payloader.payload(LARGEST_PAYLOAD, &Bytes::from(data))?;
+        let payloads = self.payloader.payload(LARGEST_PAYLOAD, &data)?;
         let last = payloads.len().saturating_sub(1);
         let packets = payloads.into_iter().enumerate().map(|(i, payload)| {
             let header = rtp::Header {
@@ -113,7 +113,7 @@ mod tests {
     fn a_frame_is_packets_with_one_time_and_a_marker_at_the_end() {
         let mut frame = vec![0, 0, 0, 1, 0x65];
         frame.extend(vec![0xAB; 3000]);
-        let packets = stream().packetize(3000, frame).unwrap();
+        let packets = stream().packetize(3000, frame.into()).unwrap();
         assert_eq!(packets.len(), 3);
         let headers: Vec<_> = packets
             .iter()
@@ -127,7 +127,7 @@ mod tests {
     fn reports_map_capture_time_exactly() {
         let mut stream = stream();
         assert_eq!(stream.report(0, 0).packet_count, 0);
-        stream.packetize(0, vec![0, 0, 0, 1, 0x65, 1, 2, 3]).unwrap();
+        stream.packetize(0, vec![0, 0, 0, 1, 0x65, 1, 2, 3].into()).unwrap();
         let report = stream.report(2_000_000, 1_500_000);
         assert_eq!(report.rtp_time, (u32::MAX - 10).wrapping_add(180_000));
         assert_eq!(report.ntp_time, (NTP_TO_UNIX + 1) << 32 | 1 << 31);
