@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod codec;
+pub mod interfaces;
 pub mod memory;
 pub mod process;
 pub mod udp;
