@@ -295,7 +295,7 @@ impl Core {
         }
     }
 
-    /// A datagram came from the network.
+    /// A datagram came from the network; says whether it was a publisher's.
     pub fn datagram(
         &mut self,
         now: HostTime,
@@ -303,13 +303,13 @@ impl Core {
         from: SocketAddr,
         to: SocketAddr,
         payload: &[u8],
-    ) {
+    ) -> bool {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let to = SocketAddr::new(to.ip().to_canonical(), to.port());
         let known = self.by_remote.get(&(proto, from)).copied();
         let Some(id) = self.user_of(payload).or(known) else {
             self.shared.counters.garbage += 1;
-            return;
+            return false;
         };
         let mut taken = false;
         self.run(now, id, |peer, shared| {
@@ -325,6 +325,7 @@ impl Core {
                 self.by_remote.remove(&surplus);
             }
         }
+        taken
     }
 
     /// Time has come to `now`.

@@ -1,5 +1,6 @@
 //! How everything else talks to the SFU's thread.
 
+use crate::link::ring::RingWriter;
 use crate::time::{RoomName, SourceCodec, SourceId, TrackId};
 use std::fmt;
 use std::time::Duration;
@@ -213,6 +214,163 @@ impl fmt::Display for LeftWhy {
             Self::RoomClosed => "the room was closed",
             Self::Failed => "the connection failed",
         })
+    }
+}
+
+/// A request to the SFU's thread.
+pub(super) enum Command {
+    Publish {
+        room: RoomName,
+        identity: String,
+        offer: String,
+        reply: oneshot::Sender<Result<Published, PublishError>>,
+    },
+    Patch {
+        room: RoomName,
+        resource: ResourceId,
+        if_match: Option<String>,
+        fragment: String,
+        reply: oneshot::Sender<Result<Patched, PatchError>>,
+    },
+    Delete {
+        room: RoomName,
+        resource: ResourceId,
+        reply: oneshot::Sender<bool>,
+    },
+    AttachRing {
+        room: RoomName,
+        ring: Box<RingWriter>,
+        reply: oneshot::Sender<()>,
+    },
+    DetachRing {
+        room: RoomName,
+        reply: oneshot::Sender<()>,
+    },
+    RequestKeyframe(TrackId),
+    Tcp(super::tcp::FromTcp),
+    Stop,
+}
+
+/// Talks to the SFU's thread. Cheap to clone; the thread ends when [`Handle::stop`] is called.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    waker: hw::udp::Waker,
+    port: u16,
+    ended: tokio::sync::watch::Receiver<bool>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    pub(super) fn new(
+        commands: mpsc::Sender<Command>,
+        waker: hw::udp::Waker,
+        port: u16,
+        ended: tokio::sync::watch::Receiver<bool>,
+    ) -> Self {
+        Self { commands, waker, port, ended }
+    }
+
+    /// The UDP port: the configured one, or the one the system chose for 0.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Answers an offer. The room needs a ring: see [`Handle::attach_ring`]. A publisher with the
+    /// same identity is replaced.
+    ///
+    /// # Errors
+    /// [`PublishError`], within five seconds.
+    pub async fn publish(
+        &self,
+        room: RoomName,
+        identity: String,
+        offer: String,
+    ) -> Result<Published, PublishError> {
+        self.ask(|reply| Command::Publish { room, identity, offer, reply }).await?
+    }
+
+    /// Applies an ICE fragment to a session (RFC 9725 §4.3).
+    ///
+    /// # Errors
+    /// [`PatchError`], within five seconds.
+    pub async fn patch(
+        &self,
+        room: RoomName,
+        resource: ResourceId,
+        if_match: Option<String>,
+        fragment: String,
+    ) -> Result<Patched, PatchError> {
+        self.ask(|reply| Command::Patch { room, resource, if_match, fragment, reply }).await?
+    }
+
+    /// Ends a session; says whether there was one.
+    ///
+    /// # Errors
+    /// [`CommandError`], within five seconds.
+    pub async fn delete(&self, room: RoomName, resource: ResourceId) -> Result<bool, CommandError> {
+        self.ask(|reply| Command::Delete { room, resource, reply }).await
+    }
+
+    /// Opens a room for publishers: what they send goes to `ring`. A ring the room had before is
+    /// dropped; publishers stay.
+    ///
+    /// # Errors
+    /// [`CommandError`], within five seconds.
+    pub async fn attach_ring(&self, room: RoomName, ring: RingWriter) -> Result<(), CommandError> {
+        let ring = Box::new(ring);
+        self.ask(|reply| Command::AttachRing { room, ring, reply }).await
+    }
+
+    /// Closes a room: its publishers are sent away, its ring is dropped.
+    ///
+    /// # Errors
+    /// [`CommandError`], within five seconds.
+    pub async fn detach_ring(&self, room: RoomName) -> Result<(), CommandError> {
+        self.ask(|reply| Command::DetachRing { room, reply }).await
+    }
+
+    /// A decoder needs a key frame of this track. Coalesced, and repeated until one comes.
+    pub fn request_keyframe(&self, track: TrackId) {
+        // A full queue loses the request; the decoder asks again as long as it has no picture.
+        if self.commands.try_send(Command::RequestKeyframe(track)).is_ok() {
+            self.waker.wake();
+        }
+    }
+
+    /// Sends every publisher away and ends the thread; returns when it has ended, or after five
+    /// seconds.
+    pub async fn stop(&self) {
+        if self.send(Command::Stop).await.is_ok() {
+            let mut ended = self.ended.clone();
+            // An error means that the thread is gone already, which is what is waited for.
+            drop(tokio::time::timeout(PATIENCE, ended.wait_for(|ended| *ended)).await);
+        }
+    }
+
+    async fn send(&self, command: Command) -> Result<(), CommandError> {
+        let sent = tokio::time::timeout(PATIENCE, self.commands.send(command)).await;
+        sent.map_err(|_| CommandError::Busy)?.map_err(|_| CommandError::Stopped)?;
+        self.waker.wake();
+        Ok(())
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(command(reply)).await?;
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(CommandError::Stopped),
+            Err(_) => Err(CommandError::Busy),
+        }
     }
 }
 
