@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 pub mod config;
+pub mod transcode;
 
 /// A live class in by WebRTC, out as Low-Latency HLS in H.264 and AV1.
 #[derive(Debug, Parser)]
@@ -18,12 +19,15 @@ enum Command {
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    /// The transcoder of one room (started by the daemon), or of a recorded class.
+    Transcode(transcode::Args),
 }
 
 /// Parses the arguments and runs the command; errors are printed, with their causes, for people.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Config(command) => config::run(command),
+        Command::Transcode(args) => transcode::run(args),
     };
     match outcome {
         Ok(code) => code,

@@ -1,0 +1,174 @@
+//! The child process of a room: ring, clock and socket around the core.
+
+use super::WorkerError;
+use super::core::{Core, Event};
+use crate::link::child::{Child, ChildError};
+use crate::link::ring::{ReadError, RingReader};
+use crate::link::wire::{FromTranscoder, Resume, Start};
+use crate::time::{HostTime, MediaTime};
+use std::io::IoSlice;
+use std::time::Duration;
+
+/// How long the daemon may take to say what to make.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two sets of figures, microseconds.
+const FIGURES_EVERY_US: i64 = 1_000_000;
+/// Records read before the daemon's orders are looked at again.
+const BATCH: usize = 512;
+/// How far before the first frame to come input is read again: sound needs its decoder and its encoder
+/// warmed up, and packets arrive after what they show.
+const REREAD_US: i64 = 400_000;
+
+fn now() -> HostTime {
+    HostTime(hw::clock::monotonic_us())
+}
+
+/// Runs the transcoder of one room, on what the daemon handed down, until the daemon says stop.
+///
+/// # Errors
+/// [`WorkerError`]; the daemon starts another one then.
+pub fn run() -> Result<(), WorkerError> {
+    let (child, ring, start) = Child::from_inherited_fds(START_PATIENCE)?;
+    let core = Core::new(start.clone())?;
+    // Encoders and their threads are there; from here on foreign bytes are read.
+    hw::process::sandbox()?;
+    Live { child, ring, core, events: Vec::new(), overruns: 0, figures_at: now() }.run(&start)
+}
+
+/// The loop, over a connection that need not be inherited.
+pub struct Live {
+    child: Child,
+    ring: RingReader,
+    core: Core,
+    events: Vec<Event>,
+    overruns: u64,
+    figures_at: HostTime,
+}
+
+impl Live {
+    /// A loop over these ends.
+    pub fn new(child: Child, ring: RingReader, core: Core) -> Self {
+        Self { child, ring, core, events: Vec::new(), overruns: 0, figures_at: now() }
+    }
+
+    /// Runs until the daemon says stop.
+    ///
+    /// # Errors
+    /// [`WorkerError`].
+    pub fn run(mut self, start: &Start) -> Result<(), WorkerError> {
+        match &start.resume {
+            // What stands between the resume point and now may be what kills decoders.
+            _ if start.failures >= 2 => drop(self.ring.seek_newest_keyframe()),
+            Some(resume) => self.seek(resume),
+            None => {}
+        }
+        loop {
+            let empty = self.read()?;
+            let caught_up = empty && self.advance(now())?;
+            self.report()?;
+            let wait = if caught_up { self.until_due() } else { Duration::ZERO };
+            let wake = self.child.wait(wait)?;
+            if wake.stop {
+                return self.end();
+            }
+        }
+    }
+
+    /// Back to where a key frame lets the first frame to come be decoded again.
+    fn seek(&mut self, resume: &Resume) {
+        let frame = MediaTime::from_units(resume.next_frame as i64, self.core.format().fps);
+        let at = resume.zero.plus_micros(frame.as_micros() - REREAD_US);
+        let video: Vec<_> = resume
+            .clocks
+            .iter()
+            .filter(|clock| clock.rate == 90_000)
+            .map(|clock| clock.track)
+            .collect();
+        let found = self.ring.seek_keyframes_before(at, &video) > 0
+            || self.ring.seek_keyframe_before(at)
+            || (!video.is_empty() && self.ring.seek_oldest_keyframe());
+        if !found {
+            self.ring.seek_time(at);
+        }
+    }
+
+    /// Reads at most a batch; whether the ring is empty then.
+    fn read(&mut self) -> Result<bool, WorkerError> {
+        for _ in 0..BATCH {
+            match self.ring.next() {
+                Ok(Some(record)) => {
+                    while !self.core.advance(record.arrived(), &mut self.events)? {}
+                    self.core.push(&record);
+                }
+                Ok(None) => return Ok(true),
+                Err(ReadError::Overrun { records, .. }) => {
+                    tracing::warn!(records, "the ring was overwritten before it was read");
+                    self.overruns += records;
+                }
+                Err(error) => tracing::warn!(%error, "record skipped"),
+            }
+            if !self.events.is_empty() {
+                Self::send(&self.child, &mut self.events)?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn advance(&mut self, now: HostTime) -> Result<bool, WorkerError> {
+        let done = self.core.advance(now, &mut self.events)?;
+        Self::send(&self.child, &mut self.events)?;
+        Ok(done)
+    }
+
+    fn until_due(&self) -> Duration {
+        let figures = self.figures_at.plus_micros(FIGURES_EVERY_US);
+        let due = self.core.wake_at().map_or(figures, |due| due.min(figures));
+        Duration::from_micros(due.since(now()).max(0).unsigned_abs())
+    }
+
+    fn send(child: &Child, events: &mut Vec<Event>) -> Result<(), ChildError> {
+        for event in events.drain(..) {
+            match event {
+                Event::Begin(presentation) => child.send(&FromTranscoder::Begin(presentation))?,
+                Event::Part(built) => {
+                    let slices: Vec<IoSlice<'_>> =
+                        built.slices.iter().map(|s| IoSlice::new(s)).collect();
+                    child.send_part(built.part, &slices)?;
+                }
+                Event::KeyframeWanted(track) => {
+                    child.send(&FromTranscoder::KeyframeWanted(track))?
+                }
+                Event::RungDropped { rendition, reason } => {
+                    tracing::warn!(rendition, reason, "rung dropped");
+                    let reason = reason.chars().filter(|c| !c.is_control()).take(500).collect();
+                    child.send(&FromTranscoder::RungDropped {
+                        rendition: rendition as u8,
+                        reason,
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self) -> Result<(), WorkerError> {
+        let now = now();
+        if now.since(self.figures_at) < FIGURES_EVERY_US {
+            return Ok(());
+        }
+        self.figures_at = now;
+        let mut figures = self.core.figures();
+        figures.ring_overruns = self.overruns;
+        figures.lag_us = self.core.lag_us(now);
+        figures.cpu_us = hw::clock::process_cpu_us();
+        self.child.send(&FromTranscoder::Figures(Box::new(figures)))?;
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<(), WorkerError> {
+        self.core.finish(&mut self.events)?;
+        Self::send(&self.child, &mut self.events)?;
+        self.child.send(&FromTranscoder::Ended)?;
+        Ok(())
+    }
+}
