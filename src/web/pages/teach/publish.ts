@@ -16,7 +16,7 @@ const MEASURE = 2000;
 
 export type State =
   | { is: "idle" }
-  | { is: "connecting" }
+  | { is: "connecting"; why: Refusal | "connection" | null }
   | { is: "live"; report: Report | null }
   | { is: "reconnecting"; why: Refusal | "connection" }
   | { is: "refused"; why: Refusal; detail: string | null };
@@ -64,7 +64,7 @@ export class Publisher {
   async start(): Promise<void> {
     if (this.#end) return;
     const end = (this.#end = new AbortController());
-    this.#state({ is: "connecting" });
+    this.#state({ is: "connecting", why: null });
     let before = false;
     try {
       for (let failed = 0; !end.signal.aborted; failed++) {
@@ -76,7 +76,7 @@ export class Publisher {
             this.#state({ is: "live", report });
           });
           if (end.signal.aborted) break;
-          this.#state({ is: "reconnecting", why: "connection" });
+          this.#state({ is: before ? "reconnecting" : "connecting", why: "connection" });
         } catch (error) {
           if (end.signal.aborted) break;
           const refused = error instanceof Refused ? error : new Refused("away", null, null);
@@ -87,7 +87,7 @@ export class Publisher {
             return;
           }
           wait = refused.wait;
-          this.#state({ is: "reconnecting", why: own ? "connection" : refused.why });
+          this.#state({ is: before ? "reconnecting" : "connecting", why: own ? "connection" : refused.why });
         }
         await this.#leave();
         await pause(Math.max((wait ?? 0) * 1000, backoff(failed, 600, 8000, Math.random())), end.signal);
