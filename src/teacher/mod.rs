@@ -13,6 +13,7 @@ mod peer;
 pub mod publish;
 #[cfg(test)]
 mod publish_tests;
+pub mod record;
 mod rtp;
 pub mod sound;
 pub mod whip;

@@ -248,7 +248,7 @@ fn codec_parameters(rtp_codec: RTCRtpCodec, payload_type: u8) -> RTCRtpCodecPara
     RTCRtpCodecParameters { rtp_codec, payload_type }
 }
 
-fn video_codec(codec: VideoOut) -> RTCRtpCodec {
+pub(super) fn video_codec(codec: VideoOut) -> RTCRtpCodec {
     let (mime_type, sdp_fmtp_line) = match codec {
         VideoOut::H264 => (
             MIME_TYPE_H264,
@@ -281,7 +281,7 @@ fn rtx_codec() -> RTCRtpCodec {
     }
 }
 
-fn opus_codec() -> RTCRtpCodec {
+pub(super) fn opus_codec() -> RTCRtpCodec {
     RTCRtpCodec {
         mime_type: MIME_TYPE_OPUS.to_owned(),
         clock_rate: 48_000,
