@@ -9,4 +9,5 @@
 
 pub mod child;
 pub mod ring;
+pub mod supervise;
 pub mod wire;

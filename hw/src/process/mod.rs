@@ -6,12 +6,14 @@
 
 mod bell;
 mod inherited;
+mod pollable;
 mod sandbox;
 mod socket;
 mod spawn;
 
 pub use bell::Bell;
 pub use inherited::{InheritError, inherited};
+pub use pollable::{pollable_child, pollable_socket};
 pub use sandbox::{SandboxError, sandbox};
 pub use socket::{Received, SeqPacket, wait};
 pub use spawn::{Child, Exit, Spawn, SpawnError, spawn};

@@ -27,7 +27,7 @@ pub(super) const FDS_VARIABLE: &str = "PROSCENIUM_FDS";
 pub struct Spawn {
     /// The program.
     pub exe: PathBuf,
-    /// Its arguments, without its own name.
+    /// Its name, by which `ps` shows it, and its arguments.
     pub args: Vec<OsString>,
     /// Its whole environment: nothing is inherited.
     pub env: Vec<(OsString, OsString)>,
@@ -249,7 +249,7 @@ fn start(what: Spawn) -> Result<Child, SpawnError> {
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|e| failed("pipe")(e.into()))?;
     let null = std::fs::File::open("/dev/null").map_err(failed("open /dev/null"))?;
     let path = text(what.exe.into_os_string())?;
-    let mut texts = vec![path.clone()];
+    let mut texts = Vec::new();
     for arg in what.args {
         texts.push(text(arg)?);
     }

@@ -99,6 +99,8 @@ pub struct Start {
     /// it is wise to begin at the newest key frame in the ring rather than at the one before the
     /// resume point: what stands between may be what kills decoders.
     pub failures: u32,
+    /// Renditions that an earlier transcoder of this class gave up: not to be encoded again.
+    pub dropped: Vec<u8>,
 }
 
 /// What all renditions have in common.

@@ -69,6 +69,11 @@ impl Rules for Start {
         ensure((1..MAX_RENDITIONS).contains(&self.rungs.len()), "a ladder has 1 to 15 rungs")?;
         self.rungs.iter().try_for_each(Rung::check)?;
         ensure(distinct(self.rungs.iter().map(|r| r.name.as_str())), "two rungs have one name")?;
+        let known = |&r: &u8| usize::from(r) < self.rungs.len();
+        ensure(
+            self.dropped.len() < self.rungs.len() && self.dropped.iter().all(known),
+            "dropped rungs are not some of the rungs",
+        )?;
         self.resume.as_ref().map_or(Ok(()), Resume::check)
     }
 }

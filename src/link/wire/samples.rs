@@ -26,7 +26,7 @@ pub(crate) fn start() -> Start {
         threads: 1,
     };
     let room = RoomName::parse("test").expect("a room name");
-    Start { room, format: FORMAT, rungs: vec![rung], resume: None, failures: 0 }
+    Start { room, format: FORMAT, rungs: vec![rung], resume: None, failures: 0, dropped: vec![] }
 }
 
 fn count() -> impl Strategy<Value = u64> {
@@ -106,7 +106,9 @@ pub(crate) fn to_transcoder() -> impl Strategy<Value = ToTranscoder> {
         let rungs = (0..n).map(rung).collect::<Vec<_>>();
         (room(), format(), rungs, proptest::option::of(resume()), any::<u32>()).prop_map(
             |(room, format, rungs, resume, failures)| {
-                ToTranscoder::Start(Box::new(Start { room, format, rungs, resume, failures }))
+                let dropped = (1..rungs.len()).map(|i| i as u8).collect();
+                let start = Start { room, format, rungs, resume, failures, dropped };
+                ToTranscoder::Start(Box::new(start))
             },
         )
     });
