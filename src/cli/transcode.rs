@@ -91,8 +91,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         playout_delay_us: 150_000,
     };
     let rungs = if args.rungs.is_empty() { default_rungs() } else { args.rungs };
-    let start =
-        Start { room: RoomName::parse("replay")?, format, rungs, resume: None, failures: 0 };
+    let start = Start {
+        room: RoomName::parse("replay")?,
+        format,
+        rungs,
+        resume: None,
+        failures: 0,
+        dropped: vec![],
+    };
     let report = worker::replay::run(start, &from, &to)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
