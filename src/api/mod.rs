@@ -1,3 +1,5 @@
 //! WHIP, rooms and pages over HTTP.
 
 pub mod pages;
+pub mod problem;
+pub mod whip;

@@ -60,9 +60,11 @@ impl Config {
     /// What cannot work, and the cure.
     pub fn check(&self) -> Result<(), String> {
         if self.secret_file.is_none() && self.public_key_file.is_none() {
-            return Err("set secret_file, public_key_file or both: without a key no token is \
-                        valid and nobody can publish"
-                .into());
+            return Err(
+                "secret_file and public_key_file are both missing: without a key no token \
+                        is valid and nobody can publish"
+                    .into(),
+            );
         }
         if self.leeway > Span::secs(300) {
             return Err(format!("leeway must be at most 5 min, not {}", self.leeway));
