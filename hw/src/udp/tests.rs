@@ -511,16 +511,18 @@ fn what_cannot_be_sent_is_counted_and_the_rest_leaves() {
         from.queue(Transmit { to: addr, from: None, payload: b"1" });
         from.queue(Transmit { to: addr, from: None, payload: &long });
         from.queue(Transmit { to: "[::1]:9".parse().unwrap(), from: None, payload: b"six" });
-        // From an address this host does not have (TEST-NET-1).
-        let foreign = Some(IpAddr::from([192, 0, 2, 1]));
-        from.queue(Transmit { to: addr, from: foreign, payload: b"x" });
-        from.queue(Transmit { to: addr, from: foreign, payload: b"x" });
+        // From an address this host does not have (TEST-NET-1), and from one nobody can have.
+        for foreign in [[192, 0, 2, 1], [224, 0, 0, 1]] {
+            for payload in [b"x", b"x"] {
+                from.queue(Transmit { to: addr, from: Some(foreign.into()), payload });
+            }
+        }
         from.queue(Transmit { to: addr, from: None, payload: b"2" });
         from.queue(Transmit { to: addr, from: None, payload: b"3" });
-        assert_eq!(from.flush().unwrap(), FlushStats { sent: 3, dropped: 4 });
+        assert_eq!(from.flush().unwrap(), FlushStats { sent: 3, dropped: 6 });
         let seen: Vec<Vec<u8>> = receive(&mut to, 3).into_iter().map(|p| p.2).collect();
         assert_eq!(seen, [b"1", b"2", b"3"]);
-        assert_eq!((from.stats().sent, from.stats().dropped_send), (3, 4));
+        assert_eq!((from.stats().sent, from.stats().dropped_send), (3, 6));
         // A bad source address is no reason to give up GSO.
         for payload in [b"4", b"5"] {
             from.queue(Transmit { to: addr, from: None, payload });
