@@ -1,12 +1,17 @@
 //! Packets through a UDP socket, both engines side by side: what the SFU's thread pays.
 //!
-//! `rx` and `echo` are elapsed time a burst or a round trip; `tx` sends into sockets nobody reads,
-//! whose buffers overflow at once, so that only the sender is measured.
+//! `rx` is the receiver's processor time a packet at a steady pace; `tx` sends into sockets nobody
+//! reads, whose buffers overflow at once, so that only the sender is measured; `echo` is the elapsed
+//! time of a round trip with nothing else to do.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use hw::clock::thread_cpu_us;
 use hw::udp::{Choice, Socket, Transmit, UdpConfig, uring_available};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 const BURST: usize = 64;
 const LEN: usize = 1200;
@@ -36,34 +41,84 @@ fn burst(from: &mut Socket, to: impl Fn(usize) -> SocketAddr) {
     from.flush().expect("a loopback send");
 }
 
-/// Receiving a burst of 64 packets; sending it is not counted.
+/// Receiving from a sender on another core that keeps a steady pace, as publishers do. What is
+/// measured is the receiving thread's processor time, not the pace.
 fn rx(c: &mut Criterion) {
     let mut group = c.benchmark_group("udp rx");
-    group.throughput(Throughput::Elements(BURST as u64));
+    group.throughput(Throughput::Elements(1));
     for engine in engines() {
-        let mut to = socket(engine, 4 << 20);
-        let mut from = socket(Choice::Portable, 4 << 20);
-        let addr = to.local_addr();
-        group.bench_function(BenchmarkId::from_parameter(engine), |b| {
-            b.iter_custom(|iterations| {
-                let mut spent = Duration::ZERO;
-                for _ in 0..iterations {
-                    burst(&mut from, |_| addr);
-                    let started = std::time::Instant::now();
+        for pace in [5_000, 50_000, 150_000] {
+            let mut to = socket(engine, 8 << 20);
+            let sender = Sender::start(to.local_addr(), pace);
+            let mut figures = (0, 0);
+            let id = BenchmarkId::new(format!("{}k packets a second", pace / 1000), engine);
+            group.bench_function(id, |b| {
+                b.iter_custom(|packets| {
+                    let (before, started) = (to.stats(), thread_cpu_us());
                     let mut got = 0;
-                    while got < BURST {
-                        let wakeup = to.wait(Duration::from_millis(100), |_| {}).expect("a wait");
-                        assert!(wakeup.datagrams > 0, "the burst of {BURST} stopped at {got}");
-                        got += wakeup.datagrams;
+                    while got < packets {
+                        let wakeup = to
+                            .wait(Duration::from_secs(1), |d| {
+                                std::hint::black_box(d.payload);
+                            })
+                            .expect("a wait");
+                        assert!(wakeup.datagrams > 0, "the sender has stopped");
+                        got += wakeup.datagrams as u64;
                     }
-                    spent += started.elapsed();
-                }
-                spent
+                    let spent = thread_cpu_us() - started;
+                    let after = to.stats();
+                    figures.0 += after.received - before.received;
+                    figures.1 += after.syscalls - before.syscalls;
+                    // By the packets asked for: the last batch brought a few more.
+                    Duration::from_micros(spent as u64).mul_f64(packets as f64 / got as f64)
+                });
             });
-        });
-        eprintln!("{engine}: {:?}", to.stats());
+            eprintln!(
+                "    {:.4} system calls a packet over {} packets",
+                figures.1 as f64 / figures.0.max(1) as f64,
+                figures.0
+            );
+            sender.stop();
+        }
     }
     group.finish();
+}
+
+/// Sends packets at a pace from a thread of its own.
+struct Sender {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Sender {
+    fn start(to: SocketAddr, packets_a_second: u64) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut from = socket(Choice::Portable, 4 << 20);
+            let (payload, started, mut sent) = ([7u8; LEN], Instant::now(), 0);
+            while !stopped.load(Ordering::Relaxed) {
+                let due = (started.elapsed().as_secs_f64() * packets_a_second as f64) as u64;
+                // After a pause of the scheduler's, go on at the pace; do not make up for it.
+                sent = sent.max(due.saturating_sub(256));
+                if sent == due {
+                    std::thread::sleep(Duration::from_micros(50));
+                    continue;
+                }
+                while sent < due {
+                    from.queue(Transmit { to, from: None, payload: &payload });
+                    sent += 1;
+                }
+                from.flush().expect("a loopback send");
+            }
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the sender ends");
+    }
 }
 
 /// Sending 64 packets: each to another peer than the one before, and in runs of 8 a peer.

@@ -18,6 +18,8 @@ const BATCH: usize = 64;
 pub(super) struct Portable {
     slots: Slots,
     outbox: Outbox,
+    /// The last receive took everything there was.
+    emptied: bool,
     /// errno a run of the flush under way; 0 for success.
     errors: Vec<i32>,
 }
@@ -55,7 +57,7 @@ impl Portable {
             pieces: vec![piece; count].into_boxed_slice(),
             messages: vec![no_message(); count].into_boxed_slice(),
         };
-        Self { slots, outbox, errors: Vec::with_capacity(super::send::MAX_RUNS) }
+        Self { slots, outbox, emptied: false, errors: Vec::with_capacity(super::send::MAX_RUNS) }
     }
 
     pub(super) fn outbox(&mut self) -> &mut Outbox {
@@ -72,10 +74,13 @@ impl Portable {
         on: &mut dyn FnMut(Datagram<'_>),
     ) -> Result<Wakeup, UdpError> {
         let mut wakeup = Wakeup { datagrams: 0, woken: waker.take() };
-        // Receive first: under load there is something, and the poll is saved.
-        wakeup.datagrams = self.receive(socket, local, stats, on)?;
-        if wakeup != Wakeup::default() {
-            return Ok(wakeup);
+        // A wake must not wait for the poll below. And under load there is something more to
+        // receive, and the poll is saved.
+        if wakeup.woken || !self.emptied {
+            wakeup.datagrams = self.receive(socket, local, stats, on)?;
+            if wakeup != Wakeup::default() {
+                return Ok(wakeup);
+            }
         }
         let (socket_fd, waker_fd) = (socket.as_fd(), waker.as_fd());
         let mut polled =
@@ -99,6 +104,7 @@ impl Portable {
         on: &mut dyn FnMut(Datagram<'_>),
     ) -> Result<usize, UdpError> {
         let mut delivered = 0;
+        self.emptied = false;
         for _ in 0..(MAX_BATCH / self.slots.messages.len()).max(1) {
             let messages = self.slots.prepare();
             let room = messages.len();
@@ -118,7 +124,10 @@ impl Portable {
             let Ok(count) = usize::try_from(count) else {
                 let error = io::Error::last_os_error();
                 match error.raw_os_error() {
-                    Some(libc::EAGAIN | libc::EINTR) => break,
+                    Some(libc::EAGAIN | libc::EINTR) => {
+                        self.emptied = true;
+                        break;
+                    }
                     // About a packet of ours, told once.
                     Some(errno) if is_peer_error(errno) => continue,
                     _ => return Err(UdpError::io("recvmmsg")(error)),
@@ -128,6 +137,7 @@ impl Portable {
                 delivered += usize::from(self.slots.deliver(i, local, stats, on));
             }
             if count < room {
+                self.emptied = true;
                 break;
             }
         }

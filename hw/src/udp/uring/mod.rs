@@ -30,7 +30,7 @@ use std::time::Duration;
 /// Completions a busy socket waits for at once.
 const BATCH: usize = 32;
 /// How long a busy socket gathers them: the delay of a datagram that turns out to be alone.
-const LINGER: Duration = Duration::from_micros(250);
+const LINGER: Duration = Duration::from_micros(400);
 /// A socket is busy while a wait yields so many datagrams. A quiet one hands each out at once.
 const BUSY: usize = 4;
 /// Room in the submission queue: a flush, and arming both receivers.
