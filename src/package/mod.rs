@@ -20,6 +20,8 @@ pub mod geometry;
 pub mod playlist;
 pub mod segmenter;
 #[cfg(test)]
+pub(crate) mod strict;
+#[cfg(test)]
 pub(crate) mod testing;
 pub mod window;
 

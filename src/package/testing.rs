@@ -48,6 +48,7 @@ pub fn presentation() -> Presentation {
 }
 
 /// Makes parts that follow each other, without samples in them: each fragment's bytes name it.
+#[derive(Clone)]
 pub struct Parts {
     geometry: Geometry,
     renditions: usize,

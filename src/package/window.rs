@@ -484,3 +484,7 @@ impl Window {
         self.peak.get(rendition).copied().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;
