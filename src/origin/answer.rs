@@ -349,7 +349,10 @@ fn slice(pieces: Vec<Bytes>, from: usize, to: usize) -> Vec<Bytes> {
 
 /// If-None-Match compares weakly (RFC 9110 13.1.2).
 fn matches_weakly(header: &str, etag: &str) -> bool {
-    let bare = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    fn bare(tag: &str) -> &str {
+        let tag = tag.trim();
+        tag.strip_prefix("W/").unwrap_or(tag)
+    }
     header.trim() == "*" || header.split(',').any(|tag| bare(tag) == bare(etag))
 }
 

@@ -83,6 +83,7 @@ impl ServeError {
 /// The running server. Dropping it closes every connection at once; see [`Server::shutdown`].
 pub struct Server {
     address: SocketAddr,
+    open: Arc<AtomicUsize>,
     stop: watch::Sender<Option<Instant>>,
     done: Vec<oneshot::Receiver<()>>,
 }
@@ -125,17 +126,18 @@ impl Server {
                 open: open.clone(),
                 stop: stopped.clone(),
             };
+            // Listening before the threads start: who has seen `start` return can connect.
+            let listener = {
+                let _inside = runtime.enter();
+                socket.listen(BACKLOG).map_err(|e| ServeError::listen(address, e))?
+            };
             let (finished, finish) = oneshot::channel();
             std::thread::Builder::new()
                 .name(format!("origin-{index}"))
                 .spawn(move || {
                     runtime.block_on(async move {
                         let relay = tokio::spawn(worker.shard.clone().relay());
-                        // A socket becomes a listener inside the runtime that polls it.
-                        match socket.listen(BACKLOG) {
-                            Ok(listener) => Arc::new(worker).accept(listener).await,
-                            Err(error) => tracing::error!(%error, "a worker cannot listen"),
-                        }
+                        Arc::new(worker).accept(listener).await;
                         relay.abort();
                     });
                     // The receiver may be gone: nobody waits for the end then.
@@ -144,12 +146,17 @@ impl Server {
                 .map_err(ServeError::Worker)?;
             done.push(finish);
         }
-        Ok(Self { address, stop, done })
+        Ok(Self { address, open, stop, done })
     }
 
     /// Where it listens; the port is the real one where the configuration said 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.open.load(Relaxed)
     }
 
     /// Stops: no new connections, requests in flight are answered, those that still wait for a part get a
