@@ -12,19 +12,20 @@ export const ARGUMENTS = [
 export const FAKE_DEVICES = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--auto-select-desktop-capture-source=Entire screen"];
 
 /** `more`: further arguments. Playwright gives each launch a new profile, and removes it. */
-export function launch({ more = [], without = [] } = {}) {
+export function launch({ more = [] } = {}) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
-    args: [...ARGUMENTS.filter((a) => !without.includes(a)), ...more],
-    // Its own set turns off what a user's browser has on.
+    args: [...ARGUMENTS, ...more],
+    // A user's browser has both on.
     ignoreDefaultArgs: ["--mute-audio", "--hide-scrollbars"],
   });
 }
 
 /** A page whose complaints are kept in `page.complaints`: errors, console errors, and requests to other hosts. */
-export async function open(browser, url, options = {}) {
+export async function open(browser, url, options = {}, script = null) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: "en-GB", ...options });
+  if (script) await context.addInitScript(script);
   const page = await context.newPage();
   page.complaints = [];
   const own = new URL(url).host;

@@ -50,11 +50,27 @@ const publisher = room ? new Publisher(room, token, show) : null;
 
 // ---- what the page says
 
-type Notice = Trouble | "gone" | "token" | "token-missing" | "token-broken" | "token-expired" | "token-early" | "token-other-room" | "room" | "taken" | "offer";
+type OfDevices = Trouble | "gone";
+type OfLink = "token" | "token-missing" | "token-broken" | "token-expired" | "token-early" | "token-other-room" | "room" | "taken" | "offer";
 
-function notice(what: Notice | null, detail: string | null = null): void {
+/** Two things can be wrong at once. The devices' trouble is shown first: it is the nearer one. */
+const troubles: { devices: OfDevices | null; link: { what: OfLink; detail: string | null } | null } = { devices: null, link: null };
+
+function deviceNotice(what: OfDevices | null): void {
+  troubles.devices = what;
+  showNotice();
+}
+
+function linkNotice(what: OfLink | null, detail: string | null = null): void {
+  troubles.link = what && { what, detail };
+  showNotice();
+}
+
+function showNotice(): void {
+  const what = troubles.devices ?? troubles.link?.what ?? null;
   at("notice").hidden = what === null;
   if (what === null) return;
+  const detail = troubles.devices ? null : (troubles.link?.detail ?? null);
   at("notice").dataset["notice"] = what;
   at("notice-title").textContent = say(`teach.${what}.title`);
   const words = say(`teach.${what}.words`);
@@ -97,9 +113,9 @@ function show(now: State): void {
   at("health").dataset["health"] = colour;
   if (now.is === "refused") {
     const why = now.why === "away" || now.why === "full" ? "offer" : now.why;
-    notice(why, now.detail);
-  } else if (now.is === "live" && ["token", "room", "taken", "offer"].includes(at("notice").dataset["notice"] ?? "")) {
-    notice(null);
+    linkNotice(why, now.detail);
+  } else if (now.is === "live") {
+    linkNotice(null);
   }
   if (now.is === "live") void stayAwake();
   ready();
@@ -142,14 +158,14 @@ function watch(kind: "camera" | "microphone", track: MediaStreamTrack | null): M
     if (have[kind] !== track) return;
     have[kind] = null;
     if (kind === "microphone") sound.measure(null);
-    notice("gone");
+    deviceNotice("gone");
     void Promise.all([apply(), refresh()]);
   });
   return track;
 }
 
 async function openBoth(): Promise<void> {
-  if (!canCapture()) return notice("insecure");
+  if (!canCapture()) return deviceNotice("insecure");
   at<HTMLButtonElement>("allow").disabled = true;
   at("ask-words").textContent = say("teach.ask.waiting");
   const got = await both(cameras.value, microphones.value);
@@ -157,7 +173,7 @@ async function openBoth(): Promise<void> {
   at("ask-words").textContent = say("teach.ask.words");
   have.camera = watch("camera", got.camera);
   have.microphone = watch("microphone", got.microphone);
-  notice(got.why);
+  deviceNotice(got.why);
   sound.measure(have.microphone);
   void sound.wake();
   await Promise.all([apply(), refresh()]);
@@ -174,10 +190,10 @@ async function share(): Promise<void> {
     got.picture.addEventListener("ended", () => {
       if (have.screen === got.picture) void unshare();
     });
-    notice(null);
+    deviceNotice(null);
   } catch (error) {
     const why = trouble(error, true);
-    notice(why === "cancelled" && have.camera ? "cancelled" : why === "cancelled" ? null : why);
+    deviceNotice(why === "cancelled" && have.camera ? "cancelled" : why === "cancelled" ? null : why);
   }
   await apply();
 }
@@ -200,10 +216,10 @@ async function reopen(kind: "camera" | "microphone"): Promise<void> {
     // Some cameras open once only: the old one is closed first when it is the same, and kept until the new one is there otherwise.
     if (before && before.getSettings().deviceId === select.value) return;
     have[kind] = watch(kind, kind === "camera" ? await camera(select.value) : await microphone(select.value));
-    notice(null);
+    deviceNotice(null);
     close(before);
   } catch (error) {
-    notice(trouble(error));
+    deviceNotice(trouble(error));
   }
   if (kind === "microphone") sound.measure(have.microphone);
   await Promise.all([apply(), refresh()]);
@@ -275,8 +291,8 @@ function begin(name: string): void {
   if (["localhost", "127.0.0.1", "[::1]"].includes(location.hostname)) at("link-words").textContent = say("teach.link.local");
   const seen = inspect(token, name, Date.now());
   // A box may be set to need no token, so a missing one is said and not enforced. One that is wrong is refused by the box.
-  if (!canCapture()) notice("insecure");
-  else if (seen !== "good") notice(`token-${seen}`);
+  if (!canCapture()) deviceNotice("insecure");
+  if (seen !== "good") linkNotice(`token-${seen}`);
   at<HTMLButtonElement>("allow").disabled = !canCapture();
 
   at("allow").addEventListener("click", () => void openBoth());
@@ -301,7 +317,7 @@ function begin(name: string): void {
       void publisher.stop();
       void awake?.release();
     } else {
-      if (["token", "room", "taken", "offer"].includes(at("notice").dataset["notice"] ?? "")) notice(null);
+      linkNotice(null);
       void publisher?.start();
     }
     show(state);
@@ -330,6 +346,6 @@ function begin(name: string): void {
 
 if (room) begin(room);
 else {
-  notice("room");
+  linkNotice("room");
   ready();
 }

@@ -81,6 +81,7 @@ function enter(next: Phase): void {
 function title(name: string): void {
   document.title = `${name} · Proscenium`;
   at("title").textContent = name;
+  at("about").textContent = name;
 }
 
 /** The delay, and the way back to the edge. */
@@ -89,11 +90,11 @@ function readout(): void {
   const latency = shown?.latency ?? null;
   const seconds = shown?.behindRoom ?? latency;
   const chip = at("latency");
-  chip.hidden = seconds === null;
+  chip.hidden = at("delay").hidden = seconds === null;
   if (seconds !== null) {
     const text = seconds.toLocaleString(lang, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
     chip.textContent = say("watch.latency", { seconds: text });
-    chip.title = say("watch.latency.long", { seconds: text });
+    chip.title = at("delay").textContent = say("watch.latency.long", { seconds: text });
   }
   const behind = latency !== null && (video.paused || latency - (shown?.target ?? 0) > 2);
   const live = at<HTMLButtonElement>("live");
