@@ -199,7 +199,11 @@ impl Sender {
         self.deliver(&message, Some(memory.as_fd()))
     }
 
-    fn deliver(&self, message: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), ChildError> {
+    pub(super) fn deliver(
+        &self,
+        message: &[u8],
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<(), ChildError> {
         let until = Instant::now() + SEND_PATIENCE;
         loop {
             match self.socket.send(message, fd) {

@@ -5,12 +5,13 @@
 //! transcoder of the same class promised to the viewers.
 
 use super::Event;
-use crate::link::wire::{FromTranscoder, Part, Presentation, Resume};
+use crate::link::wire::{FromTranscoder, Part, Presentation, Resume, Rung};
 use bytes::Bytes;
 
 /// What a class has said to its viewers so far; outlives transcoders.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Class {
+    rungs: Vec<Rung>,
     presentation: Option<Presentation>,
     last: Option<Last>,
     dropped: Vec<u8>,
@@ -25,6 +26,11 @@ struct Last {
 }
 
 impl Class {
+    /// A class that is to have these rungs.
+    pub(super) fn new(rungs: &[Rung]) -> Self {
+        Self { rungs: rungs.to_vec(), presentation: None, last: None, dropped: Vec::new() }
+    }
+
     /// Where the next transcoder takes up.
     pub(super) fn resume(&self) -> Option<Resume> {
         self.last.as_ref().map(|last| last.resume.clone())
@@ -102,21 +108,22 @@ impl Conversation {
         if self.begun.is_some() {
             return Err(Lie("a second Begin"));
         }
+        // Renditions are numbered as the rungs are; sound comes last.
+        let pictures = presentation.renditions.iter().filter_map(|r| Some((&r.name, r.size?)));
+        let asked = class.rungs.iter().map(|r| (&r.name, (r.width, r.height)));
+        if !pictures.eq(asked) {
+            return Err(Lie("a Begin with other renditions than it was told to make"));
+        }
         match &class.presentation {
             // The viewers have its init segments and playlists.
             Some(promised) if *promised != presentation => {
-                Err(Lie("another Begin than its predecessor's"))
+                return Err(Lie("another Begin than its predecessor's"));
             }
-            Some(_) => {
-                self.begun = Some(presentation);
-                Ok(vec![])
-            }
-            None => {
-                self.held.push(Event::Begin(Box::new(presentation.clone())));
-                self.begun = Some(presentation);
-                Ok(vec![])
-            }
+            Some(_) => {}
+            None => self.held.push(Event::Begin(Box::new(presentation.clone()))),
         }
+        self.begun = Some(presentation);
+        Ok(vec![])
     }
 
     fn part(
@@ -171,17 +178,22 @@ impl Conversation {
         rendition: u8,
         reason: String,
     ) -> Result<Vec<Event>, Lie> {
-        let Some(presentation) = &self.begun else {
+        if self.begun.is_none() {
             return Err(Lie("a rung dropped before Begin"));
-        };
-        // Sound comes last and is never given up.
-        if usize::from(rendition) + 1 >= presentation.renditions.len() {
+        }
+        if usize::from(rendition) >= class.rungs.len() {
             return Err(Lie("a rung dropped that does not exist"));
         }
-        let held =
-            |e: &Event| matches!(e, Event::RungDropped { rendition: r, .. } if *r == rendition);
-        if class.dropped.contains(&rendition) || self.held.iter().any(held) {
+        let held = self.held.iter().filter_map(|e| match e {
+            Event::RungDropped { rendition, .. } => Some(*rendition),
+            _ => None,
+        });
+        let gone: Vec<u8> = class.dropped.iter().copied().chain(held).collect();
+        if gone.contains(&rendition) {
             return Err(Lie("a rung dropped twice"));
+        }
+        if gone.len() + 1 >= class.rungs.len() {
+            return Err(Lie("the last rung dropped"));
         }
         let event = Event::RungDropped { rendition, reason };
         if class.presentation.is_none() {

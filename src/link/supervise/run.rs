@@ -80,7 +80,7 @@ impl Supervisor {
             source,
         })?;
         let (probe, backoff) = (ring.reader()?, Backoff::new(&config));
-        let (bell, class) = (ring.bell(), Class::default());
+        let (bell, class) = (ring.bell(), Class::new(&start.rungs));
         Ok(Self {
             launch,
             start,

@@ -13,8 +13,8 @@ use crate::time::HostTime;
 pub(super) struct Watch {
     first_us: i64,
     next_us: i64,
-    /// The ring's head when it started; `None` once something was there to read.
-    empty_at: Option<u64>,
+    /// Whether the ring is still without a record, and nothing was made without one.
+    empty: bool,
     /// When it last gave a sign of life, or got its first input.
     since: HostTime,
     parts: u64,
@@ -22,22 +22,15 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// A transcoder starts at `now`. The ring's head is at `head`; what is below may be read by it.
+    /// A transcoder starts at `now`, with the ring's head at `head`: 0 is a ring that was never written to.
     pub(super) fn new(config: &Config, head: u64, now: HostTime) -> Self {
         let (first_us, next_us) = (config.first_part.as_micros(), config.next_part.as_micros());
-        Self {
-            first_us,
-            next_us,
-            empty_at: (head == 0).then_some(0),
-            since: now,
-            parts: 0,
-            ended: false,
-        }
+        Self { first_us, next_us, empty: head == 0, since: now, parts: 0, ended: false }
     }
 
     /// A part came.
     pub(super) fn part(&mut self, now: HostTime) {
-        (self.parts, self.since) = (self.parts + 1, now);
+        (self.parts, self.since, self.empty) = (self.parts + 1, now, false);
     }
 
     /// Parts so far.
@@ -62,12 +55,9 @@ impl Watch {
 
     /// Why it must be killed at `now`, with the ring's head at `head`.
     pub(super) fn verdict(&mut self, head: u64, now: HostTime) -> Option<String> {
-        if let Some(start) = self.empty_at {
-            if head == start {
-                self.since = now;
-                return None;
-            }
-            (self.empty_at, self.since) = (None, now);
+        if self.empty {
+            (self.empty, self.since) = (head == 0, now);
+            return None;
         }
         let patience = if self.parts == 0 { self.first_us } else { self.next_us };
         let silent = now.since(self.since);
@@ -97,6 +87,14 @@ mod tests {
             watch.verdict(200, at(3615)),
             Some("no part 15.0 s after its first input".into())
         );
+    }
+
+    #[test]
+    fn a_part_without_any_input_starts_the_clock_too() {
+        let mut watch = Watch::new(&Config::default(), 0, at(0));
+        watch.part(at(1));
+        assert_eq!(watch.verdict(0, at(4)), None);
+        assert!(watch.verdict(0, at(5)).is_some());
     }
 
     #[test]
