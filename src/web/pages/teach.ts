@@ -5,7 +5,8 @@ import "./style/teach.css";
 import type { Report } from "./lib/health";
 import type { Key } from "./lib/messages";
 import { at, lang, link, make, say, translate } from "./lib/page";
-import { roomOf } from "./lib/room";
+import { jitter, pauseUntilSeen } from "./lib/backoff";
+import { fetchRoom, roomOf } from "./lib/room";
 import { inspect, tokenOf } from "./lib/token";
 import { both, camera, canCapture, canShare, list, microphone, screen, trouble, type Trouble } from "./teach/devices";
 import { Publisher, type State } from "./teach/publish";
@@ -118,7 +119,29 @@ function show(now: State): void {
     linkNotice(null);
   }
   if (now.is === "live") void stayAwake();
+  else at("viewers").textContent = "";
   ready();
+}
+
+/** The room's title, and while the class runs how many watch it. */
+async function follow(name: string): Promise<never> {
+  for (;;) {
+    try {
+      const now = await fetchRoom(name, AbortSignal.timeout(8000));
+      if (now) title(now.title);
+      const count = state.is === "live" ? (now?.viewers ?? null) : null;
+      const text = count === null ? "" : count === 0 ? say("teach.viewers.none") : count === 1 ? say("teach.viewers.one") : say("teach.viewers.many", { count });
+      if (at("viewers").textContent !== text) at("viewers").textContent = text;
+    } catch {
+      // Whether the box is there, the connection to it says better.
+    }
+    await pauseUntilSeen(jitter(5000, 0.2, Math.random()));
+  }
+}
+
+function title(name: string): void {
+  document.title = `${name} · Proscenium`;
+  at("title").textContent = name;
 }
 
 /** What can be pressed now. */
@@ -285,8 +308,8 @@ async function copy(): Promise<void> {
 }
 
 function begin(name: string): void {
-  document.title = `${name} · Proscenium`;
-  at("title").textContent = name;
+  title(name);
+  void follow(name);
   at<HTMLInputElement>("link").value = new URL(link(`/watch/${name}`), location.href).href;
   if (["localhost", "127.0.0.1", "[::1]"].includes(location.hostname)) at("link-words").textContent = say("teach.link.local");
   const seen = inspect(token, name, Date.now());

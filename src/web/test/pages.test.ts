@@ -54,9 +54,10 @@ test("a page's room is the last part of its address, where a room can have that 
 
 test("what the box says of a room is read with care", () => {
   assert.deepEqual(readRoom({ room: "r", state: "live", session: "s", renditions: [{ name: "v", codec: "av1", height: 720, dropped: true }, 3, { codec: "x" }] }), {
-    room: "r", title: "r", state: "live", session: "s", since: null, renditions: [{ name: "v", codec: "av1", height: 720, dropped: true }],
+    room: "r", title: "r", state: "live", session: "s", since: null, viewers: null, renditions: [{ name: "v", codec: "av1", height: 720, dropped: true }],
   });
   assert.equal(readRoom({ room: "r", state: "paused" })?.state, "waiting");
+  assert.deepEqual([0, 7, -1, "7"].map((viewers) => readRoom({ room: "r", viewers })?.viewers), [0, 7, null, null]);
   for (const value of [null, 3, [], {}, { room: "No" }, { room: 3 }]) assert.equal(readRoom(value), null);
 });
 

@@ -34,6 +34,8 @@ export interface Room {
   state: RoomState;
   session: string | null;
   since: string | null;
+  /** Players that asked for media lately; null where the box does not say. */
+  viewers: number | null;
   renditions: Rendition[];
 }
 
@@ -54,6 +56,7 @@ export function readRoom(value: unknown): Room | null {
     state: phaseOf(from["state"]),
     session: text(from["session"]),
     since: text(from["since"]),
+    viewers: from["viewers"] === 0 ? 0 : (count(from["viewers"]) ?? null),
     renditions: renditions.flatMap((value: unknown): Rendition[] => {
       if (typeof value !== "object" || value === null) return [];
       const from = value as Record<string, unknown>;
