@@ -5,8 +5,13 @@
 //! * [`burnt`]: the machine-readable clock in the picture
 
 pub mod burnt;
+pub mod check;
+#[cfg(test)]
+mod check_tests;
 pub mod class;
 mod font;
+pub mod hls;
+pub mod http;
 pub mod lecture;
 pub mod netem;
 mod peer;

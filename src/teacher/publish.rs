@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use webrtc::media_stream::track_local::TrackLocal;
 
 use super::class::{Camera, Class, Microphone};
+use super::http::HttpError;
 use super::netem::{self, Conditions, Relay};
 use super::peer::{Peer, RtcError, State, Track};
 use super::whip::{Whip, WhipError};
@@ -453,7 +454,7 @@ async fn send(
 /// This machine's address on the way to the endpoint's host: connecting a UDP socket chooses it
 /// and sends nothing.
 async fn address_towards(endpoint: &str) -> Result<IpAddr, PublishError> {
-    let bad = || WhipError::BadUrl(endpoint.to_owned());
+    let bad = || WhipError::Http(HttpError::BadUrl(endpoint.to_owned()));
     let uri: hyper::Uri = endpoint.parse().map_err(|_| bad())?;
     let host = uri.host().ok_or_else(bad)?.trim_matches(['[', ']']).to_owned();
     let port = uri.port_u16().unwrap_or(80);

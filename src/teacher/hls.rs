@@ -1,0 +1,201 @@
+//! A Low-Latency HLS client that stores what it gets: enough to check a stream, not to play it.
+//!
+//! It reads playlists with m3u8-rs, waits with `_HLS_msn` for each segment to be complete, and
+//! appends it to one file a rendition, after the init segment.
+
+use std::path::{Path, PathBuf};
+
+use m3u8_rs::{AlternativeMediaType, MediaPlaylist};
+
+use super::http::{Http, HttpError, resolve};
+
+/// Why a stream could not be collected.
+#[derive(Debug, thiserror::Error)]
+pub enum HlsError {
+    /// A request failed.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// A playlist is none, or says what it must not.
+    #[error("{url}: {what}")]
+    Playlist {
+        /// The playlist.
+        url: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file could not be written.
+    #[error("{path}: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// A rendition as the multivariant playlist describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendition {
+    /// A name for files and reports: the last folder of its URL.
+    pub name: String,
+    /// Its media playlist.
+    pub url: String,
+    /// Picture size; nothing for sound.
+    pub size: Option<(u64, u64)>,
+    /// The CODECS attribute; empty for sound.
+    pub codecs: String,
+}
+
+/// A rendition on disk.
+#[derive(Clone, Debug)]
+pub struct Collected {
+    /// Which.
+    pub rendition: Rendition,
+    /// Init segment and segments in one file.
+    pub file: PathBuf,
+    /// Sequence number and duration in seconds of each segment, in order.
+    pub segments: Vec<(u64, f64)>,
+}
+
+/// The client.
+#[derive(Clone, Debug, Default)]
+pub struct Hls {
+    http: Http,
+}
+
+impl Hls {
+    /// The renditions of the multivariant playlist at `index`.
+    ///
+    /// # Errors
+    /// It cannot be had, or is no multivariant playlist.
+    pub async fn renditions(&self, index: &str) -> Result<Vec<Rendition>, HlsError> {
+        let body = self.http.get(index).await?.body;
+        let bad = |what: &str| HlsError::Playlist { url: index.to_owned(), what: what.to_owned() };
+        let (_, playlist) =
+            m3u8_rs::parse_master_playlist(&body).map_err(|_| bad("no multivariant playlist"))?;
+        let mut renditions = Vec::new();
+        for variant in &playlist.variants {
+            renditions.push(Rendition {
+                url: resolve(index, &variant.uri).ok_or_else(|| bad("a variant without a URL"))?,
+                name: String::new(),
+                size: variant.resolution.map(|size| (size.width, size.height)),
+                codecs: variant.codecs.clone().unwrap_or_default(),
+            });
+        }
+        for media in &playlist.alternatives {
+            if let (AlternativeMediaType::Audio, Some(uri)) = (&media.media_type, &media.uri) {
+                let url = resolve(index, uri).ok_or_else(|| bad("a rendition without a URL"))?;
+                renditions.push(Rendition {
+                    url,
+                    name: String::new(),
+                    size: None,
+                    codecs: String::new(),
+                });
+            }
+        }
+        for rendition in &mut renditions {
+            rendition.name = rendition.url.rsplit('/').nth(1).unwrap_or("rendition").to_owned();
+        }
+        renditions.dedup_by(|a, b| a.url == b.url);
+        Ok(renditions)
+    }
+
+    /// Whether the media playlist at `url` lists a part or a whole segment yet.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    pub async fn has_media(&self, url: &str) -> Result<bool, HlsError> {
+        let text = self.http.get(url).await?.text();
+        Ok(text
+            .lines()
+            .any(|line| line.starts_with("#EXT-X-PART:") || line.starts_with("#EXTINF:")))
+    }
+
+    async fn playlist(&self, url: &str) -> Result<(MediaPlaylist, String), HlsError> {
+        let body = self.http.get(url).await?.body;
+        let parsed = m3u8_rs::parse_media_playlist(&body);
+        let bad = |_| HlsError::Playlist { url: url.to_owned(), what: "no media playlist".into() };
+        Ok((parsed.map_err(bad)?.1, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// Collects about `seconds` of every rendition at `index` into files in `folder`, from one
+    /// segment on that is the same for all.
+    ///
+    /// # Errors
+    /// Something cannot be had or written.
+    pub async fn collect(
+        &self,
+        index: &str,
+        seconds: f64,
+        folder: &Path,
+    ) -> Result<Vec<Collected>, HlsError> {
+        let renditions = self.renditions(index).await?;
+        let Some(first) = renditions.first() else {
+            return Err(HlsError::Playlist { url: index.to_owned(), what: "no rendition".into() });
+        };
+        let (playlist, _) = self.playlist(&first.url).await?;
+        // The segment that is being made now: whole in every rendition when its turn comes.
+        let from = playlist.media_sequence + playlist.segments.len() as u64;
+        let mut tasks = tokio::task::JoinSet::new();
+        for (place, rendition) in renditions.into_iter().enumerate() {
+            let (client, folder) = (self.clone(), folder.to_owned());
+            tasks.spawn(async move {
+                (place, client.collect_one(rendition, from, seconds, &folder).await)
+            });
+        }
+        let mut all = Vec::new();
+        while let Some(Ok((place, collected))) = tasks.join_next().await {
+            all.push((place, collected?));
+        }
+        all.sort_by_key(|(place, _)| *place);
+        Ok(all.into_iter().map(|(_, collected)| collected).collect())
+    }
+
+    async fn collect_one(
+        &self,
+        rendition: Rendition,
+        from: u64,
+        seconds: f64,
+        folder: &Path,
+    ) -> Result<Collected, HlsError> {
+        let bad = |what: String| HlsError::Playlist { url: rendition.url.clone(), what };
+        let file = folder.join(format!("{}.mp4", rendition.name));
+        let mut bytes = Vec::new();
+        let mut segments = Vec::new();
+        let mut length = 0.0;
+        let mut msn = from;
+        while length < seconds {
+            let (playlist, text) =
+                self.playlist(&format!("{}?_HLS_msn={msn}", rendition.url)).await?;
+            let place = msn.checked_sub(playlist.media_sequence).map(|n| n as usize);
+            let Some(segment) = place.and_then(|n| playlist.segments.get(n)) else {
+                if text.contains("#EXT-X-ENDLIST") {
+                    break;
+                }
+                return Err(bad(format!("asked for segment {msn} to be there, and it is not")));
+            };
+            if bytes.is_empty() {
+                let map = playlist.segments.iter().find_map(|s| s.map.as_ref());
+                let map = map.ok_or_else(|| bad("no EXT-X-MAP".into()))?;
+                let url = resolve(&rendition.url, &map.uri)
+                    .ok_or_else(|| bad("a bad EXT-X-MAP".into()))?;
+                bytes.extend_from_slice(&self.http.get(&url).await?.body);
+            }
+            let url = resolve(&rendition.url, &segment.uri)
+                .ok_or_else(|| bad("a bad segment URL".into()))?;
+            bytes.extend_from_slice(&self.http.get(&url).await?.body);
+            segments.push((msn, f64::from(segment.duration)));
+            length += f64::from(segment.duration);
+            msn += 1;
+        }
+        let write = {
+            let file = file.clone();
+            move || std::fs::write(file, bytes)
+        };
+        let written = tokio::task::spawn_blocking(write)
+            .await
+            .unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        written.map_err(|error| HlsError::File { path: file.clone(), error })?;
+        Ok(Collected { rendition, file, segments })
+    }
+}
