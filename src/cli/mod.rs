@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 pub mod config;
+pub mod plan;
 pub mod transcode;
 
 /// A live class in by WebRTC, out as Low-Latency HLS in H.264 and AV1.
@@ -19,6 +20,8 @@ enum Command {
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    /// Show which rungs this box would encode, and why.
+    Plan(plan::PlanArgs),
     /// The transcoder of one room (started by the daemon), or of a recorded class.
     Transcode(transcode::Args),
 }
@@ -27,6 +30,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Config(command) => config::run(command),
+        Command::Plan(args) => plan::run(&args),
         Command::Transcode(args) => transcode::run(args),
     };
     match outcome {

@@ -5,7 +5,7 @@ pub mod load;
 
 pub use load::Complaint;
 
-use crate::{observe, package};
+use crate::{ladder, observe, package};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -18,6 +18,8 @@ pub const DEFAULT_FILE: &str = "/etc/proscenium/proscenium.toml";
 pub struct Config {
     /// The output's shape.
     pub output: package::format::Config,
+    /// The rungs.
+    pub ladder: ladder::Config,
     /// What is logged, and how.
     pub log: observe::Config,
 }
@@ -69,6 +71,9 @@ impl Config {
     fn check(&self, file: &str, text: &str) -> Result<(), Box<Complaint>> {
         self.output.format().map_err(|(key, what, cure)| {
             load::rule(file, text, &format!("output.{key}"), what, cure)
+        })?;
+        self.ladder.check().map_err(|(key, what, cure)| {
+            load::rule(file, text, &format!("ladder.{key}"), what, cure)
         })?;
         self.log.check().map_err(|what| {
             load::rule(file, text, "log.level", what, "level = \"info\" is usual".into())

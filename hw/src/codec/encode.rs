@@ -150,7 +150,11 @@ impl VideoEncoderConfig {
         }
     }
 
-    fn check(&self) -> Result<(), OpenError> {
+    /// Whether the encoder could take this at all, without opening it.
+    ///
+    /// # Errors
+    /// The option at fault and the cure.
+    pub fn check(&self) -> Result<(), OpenError> {
         let wrong = |option: &str, value: String, said: &str, cure: String| OpenError {
             codec: self.codec.encoder(),
             option: Some((option.into(), value)),
