@@ -40,7 +40,10 @@ impl Config {
     /// What is wrong with the filter.
     pub fn check(&self) -> Result<(), String> {
         EnvFilter::try_new(&self.level).map(|_| ()).map_err(|error| {
-            format!("'{}' is no log filter ({error}): use info, debug, warn or error", self.level)
+            format!(
+                "level: '{}' is no log filter ({error}); use info, debug, warn or error",
+                self.level
+            )
         })
     }
 }

@@ -19,6 +19,7 @@ pub struct Source {
 pub enum Command {
     /// Read the file and the environment and say what is wrong, where, and how to put it right.
     Check {
+        /// Which configuration.
         #[command(flatten)]
         source: Source,
         /// Print the complaints as JSON.
@@ -27,6 +28,7 @@ pub enum Command {
     },
     /// Print the configuration in force, defaults included, as TOML.
     Show {
+        /// Which configuration.
         #[command(flatten)]
         source: Source,
         /// Print it as JSON.

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 pub mod config;
 pub mod plan;
+pub mod serve;
+pub mod token;
 pub mod transcode;
 
 /// A live class in by WebRTC, out as Low-Latency HLS in H.264 and AV1.
@@ -17,11 +19,15 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the appliance until SIGTERM.
+    Serve(serve::Args),
+    /// Sign a bearer token, or make a key pair.
+    Token(token::Args),
+    /// Show which rungs this box would encode, and why.
+    Plan(plan::PlanArgs),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(config::Command),
-    /// Show which rungs this box would encode, and why.
-    Plan(plan::PlanArgs),
     /// The transcoder of one room (started by the daemon), or of a recorded class.
     Transcode(transcode::Args),
 }
@@ -29,8 +35,10 @@ enum Command {
 /// Parses the arguments and runs the command; errors are printed, with their causes, for people.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Config(command) => config::run(command),
+        Command::Token(args) => token::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Plan(args) => plan::run(&args),
+        Command::Config(command) => config::run(command),
         Command::Transcode(args) => transcode::run(args),
     };
     match outcome {

@@ -103,6 +103,14 @@ impl Lifecycle {
         self.publisher
     }
 
+    /// A publisher is about to join: do not end under its hands.
+    pub fn expect(&mut self, now: HostTime) {
+        let grace = now.plus_micros(10_000_000);
+        if let Phase::Lingering { until } | Phase::Starting { until } = &mut self.phase {
+            *until = grace.max(*until);
+        }
+    }
+
     /// A publisher is connected. A class that was lingering goes on.
     pub fn joined(&mut self, source: SourceId) {
         self.publisher = Some(source);
@@ -256,6 +264,16 @@ mod tests {
         class.left(A, true, at(10));
         assert_eq!(class.phase(), Phase::Live);
         assert_eq!(class.publisher(), Some(B));
+    }
+
+    #[test]
+    fn a_class_does_not_end_while_a_publisher_is_on_its_way() {
+        let mut class = live();
+        class.left(A, true, at(10));
+        class.expect(at(14));
+        assert_eq!(class.tick(at(20)), None);
+        class.joined(B);
+        assert_eq!(class.phase(), Phase::Live);
     }
 
     #[test]

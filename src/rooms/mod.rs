@@ -3,6 +3,7 @@
 //! [`Rooms`] is what the HTTP side knows: which rooms exist, and how to have one made live. The
 //! daemon is on the other end of a bounded queue; it makes ring and transcoder and answers.
 
+pub mod board;
 pub mod token;
 
 use crate::time::RoomName;

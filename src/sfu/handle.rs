@@ -281,6 +281,11 @@ impl Handle {
         self.port
     }
 
+    /// Whether the thread runs.
+    pub fn is_running(&self) -> bool {
+        !*self.ended.borrow()
+    }
+
     /// Answers an offer. The room needs a ring: see [`Handle::attach_ring`]. A publisher with the
     /// same identity is replaced.
     ///

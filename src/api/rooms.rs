@@ -1,0 +1,58 @@
+//! `/api/v1/rooms`: what the rooms are doing.
+
+use super::State;
+use super::problem::Problem;
+use crate::rooms::RoomConfig;
+use crate::rooms::board;
+use crate::time::RoomName;
+use axum::extract::{self, Path};
+use axum::http::{HeaderName, header};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+
+/// A room as the API shows it.
+#[derive(Debug, Serialize)]
+pub struct Room {
+    room: RoomName,
+    title: String,
+    /// Players that asked for a playlist lately.
+    viewers: u64,
+    #[serde(flatten)]
+    status: board::Status,
+}
+
+/// `GET /api/v1/rooms` and `GET /api/v1/rooms/{room}`.
+pub fn router() -> Router<State> {
+    Router::new().route("/api/v1/rooms", get(all)).route("/api/v1/rooms/{room}", get(one))
+}
+
+// Players ask every few seconds while they wait; a cache in front may answer for a second.
+const HEADERS: [(HeaderName, &str); 2] =
+    [(header::CACHE_CONTROL, "max-age=1"), (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
+
+type Answer<T> = ([(HeaderName, &'static str); 2], Json<T>);
+
+async fn all(extract::State(state): extract::State<State>) -> Answer<serde_json::Value> {
+    let rooms: Vec<Room> = state.rooms.iter().map(|room| show(&state, room)).collect();
+    (HEADERS, Json(serde_json::json!({ "rooms": rooms })))
+}
+
+async fn one(
+    extract::State(state): extract::State<State>,
+    Path(name): Path<String>,
+) -> Result<Answer<Room>, Problem> {
+    let unknown = || Problem::unknown_room(&name);
+    let name = RoomName::parse(&name).map_err(|_| unknown())?;
+    let room = state.rooms.get(&name).ok_or_else(unknown)?;
+    Ok((HEADERS, Json(show(&state, room))))
+}
+
+fn show(state: &State, room: &RoomConfig) -> Room {
+    Room {
+        room: room.name.clone(),
+        title: room.title().to_owned(),
+        viewers: state.hub.live(&room.name).map_or(0, |live| live.viewers),
+        status: state.board.get(&room.name),
+    }
+}
