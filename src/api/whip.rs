@@ -284,4 +284,6 @@ impl From<PatchError> for Problem {
 }
 
 #[cfg(test)]
-mod tests;
+mod live;
+#[cfg(test)]
+mod statuses;

@@ -64,11 +64,42 @@ fn vp8(payload: &[u8]) -> Option<bool> {
     Some(payload.get(header)? & 1 == 0)
 }
 
-/// RFC 9628 §4.2: not inter-picture predicted, start of a frame. Upper spatial layers of a key
-/// picture look the same and carry the same timestamp.
+/// RFC 9628 §4.2: start of a frame, not inter-picture predicted; and the frame's own header says
+/// key frame, because some packetizers never set the P bit. Upper spatial layers of a key picture
+/// are inter frames.
 fn vp9(payload: &[u8]) -> Option<bool> {
     let first = *payload.first()?;
-    Some(first & 0x40 == 0 && first & 0x08 != 0 && payload.len() > 1)
+    let bit = |mask: u8| first & mask != 0;
+    let (id, predicted, layers, flexible, begins, structure) =
+        (bit(0x80), bit(0x40), bit(0x20), bit(0x10), bit(0x08), bit(0x02));
+    if predicted || !begins {
+        return Some(false);
+    }
+    let mut at = 1;
+    if id {
+        at += if payload.get(at)? & 0x80 != 0 { 2 } else { 1 };
+    }
+    if layers {
+        at += if flexible { 1 } else { 2 }; // TID, U, SID, D; TL0PICIDX
+    }
+    if structure {
+        let head = *payload.get(at)?;
+        at += 1;
+        if head & 0x10 != 0 {
+            at += 4 * (usize::from(head >> 5) + 1); // a width and height for each layer
+        }
+        if head & 0x08 != 0 {
+            let pictures = *payload.get(at)?;
+            at += 1;
+            for _ in 0..pictures {
+                at += 1 + usize::from(payload.get(at)? >> 2 & 3);
+            }
+        }
+    }
+    // VP9 bitstream §6.2: frame_marker, profile, (reserved), show_existing_frame, frame_type.
+    let header = *payload.get(at)?;
+    let rest = if header & 0x30 == 0x30 { header << 5 } else { header << 4 };
+    Some(header >> 6 == 2 && rest & 0xc0 == 0)
 }
 
 /// AV1 RTP §4.4: the aggregation header's N bit, "first packet of a coded video sequence".
