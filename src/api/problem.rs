@@ -11,7 +11,8 @@ use serde::Serialize;
 pub struct Problem {
     status: StatusCode,
     detail: String,
-    headers: HeaderMap,
+    // Boxed: every handler's result carries a problem, few have headers.
+    headers: Option<Box<HeaderMap>>,
 }
 
 #[derive(Serialize)]
@@ -25,7 +26,7 @@ struct Document<'a> {
 impl Problem {
     /// Of any status.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), headers: HeaderMap::new() }
+        Self { status, detail: detail.into(), headers: None }
     }
 
     /// 404 for a room that is not configured, or whose name is none.
@@ -50,7 +51,7 @@ impl Problem {
 
     /// The same with a header.
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.get_or_insert_default().insert(name, value);
         self
     }
 
@@ -71,6 +72,7 @@ impl IntoResponse for Problem {
         };
         // Three texts and a number always serialize.
         let body = serde_json::to_vec(&document).unwrap_or_default();
+        let headers = headers.map(|headers| *headers).unwrap_or_default();
         let mut response = (status, headers, body).into_response();
         let kind = HeaderValue::from_static(crate::origin::problem::CONTENT_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);

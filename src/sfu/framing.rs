@@ -74,7 +74,9 @@ impl Deframer {
 }
 
 /// The first frame and what follows it, if it is complete.
-fn whole(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, FrameTooLong> {
+type FrameAndRest<'a> = Option<(&'a [u8], &'a [u8])>;
+
+fn whole(bytes: &[u8]) -> Result<FrameAndRest<'_>, FrameTooLong> {
     let [a, b, rest @ ..] = bytes else { return Ok(None) };
     let length = usize::from(u16::from_be_bytes([*a, *b]));
     if length > MAX_FRAME {

@@ -198,7 +198,7 @@ impl Patience {
 
     /// Whether to ask now; remembers that it was said.
     pub fn ask(&mut self, config: &Config, now: HostTime) -> bool {
-        if !self.due(config).is_some_and(|due| due <= now) {
+        if self.due(config).is_none_or(|due| due > now) {
             return false;
         }
         if now.since(self.last_packet) > IDLE_AFTER {

@@ -435,10 +435,9 @@ impl Peer {
         }
         let ssrc = packet.header.ssrc;
         let mid = self.rtc.direct_api().stream_rx(&ssrc).map(|stream| stream.mid());
-        if let Some(media) = mid.and_then(|mid| self.rtc.media(mid)) {
-            if codec.is_audio() != (media.kind() == MediaKind::Audio) {
-                return None;
-            }
+        let media = mid.and_then(|mid| self.rtc.media(mid));
+        if media.is_some_and(|m| codec.is_audio() != (m.kind() == MediaKind::Audio)) {
+            return None;
         }
         let id = TrackId(shared.next_track);
         shared.next_track = shared.next_track.checked_add(1)?;
@@ -541,7 +540,7 @@ fn ntp_time(at: std::time::SystemTime) -> u64 {
     const UNIX_IN_NTP: u64 = 2_208_988_800;
     let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs().wrapping_add(UNIX_IN_NTP) & 0xffff_ffff;
-    seconds << 32 | (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000
+    (seconds << 32) | ((u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)
 }
 
 #[cfg(test)]
@@ -552,7 +551,7 @@ mod tests {
     #[test]
     fn ntp_times_are_exact_in_seconds_and_fraction() {
         let at = std::time::UNIX_EPOCH + Duration::new(1_800_000_000, 500_000_000);
-        assert_eq!(ntp_time(at), (1_800_000_000 + 2_208_988_800) << 32 | 1 << 31);
+        assert_eq!(ntp_time(at), ((1_800_000_000 + 2_208_988_800) << 32) | (1 << 31));
         assert_eq!(ntp_time(std::time::UNIX_EPOCH), 2_208_988_800 << 32);
     }
 

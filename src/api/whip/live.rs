@@ -68,7 +68,7 @@ impl House {
         network: Option<(Conditions, Conditions)>,
     ) -> Publisher {
         let (endpoint, token) = (self.endpoint.clone(), Some(self.token.clone()));
-        Publisher::start(Publish { endpoint, token, class, network }).await.unwrap()
+        Box::pin(Publisher::start(Publish { endpoint, token, class, network })).await.unwrap()
     }
 
     async fn event(&mut self) -> Event {

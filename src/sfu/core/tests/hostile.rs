@@ -116,7 +116,8 @@ fn offers_that_cannot_be_taken_say_why() {
         .into_iter()
         .fold(good.clone(), |offer, codec| offer.replace(&format!(" {codec}/"), " THEORA/"));
     let g711 = good.replace(" opus/48000/2", " G726-32/8000");
-    let cases: Vec<(String, fn(&PublishError) -> bool, &str)> = vec![
+    type Kind = fn(&PublishError) -> bool;
+    let cases: Vec<(String, Kind, &str)> = vec![
         (String::new(), |e| matches!(e, PublishError::BadSdp(_)), "v=0"),
         ("hello".into(), |e| matches!(e, PublishError::BadSdp(_)), "line 1"),
         ("{\"sdp\": 1}".into(), |e| matches!(e, PublishError::BadSdp(_)), "line 1"),

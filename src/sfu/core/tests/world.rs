@@ -290,21 +290,26 @@ impl World {
 
     /// The media packets that came out so far, of one kind.
     pub fn packets(&self, audio: bool) -> Vec<&Packet> {
-        let packet = |output: &'_ Output| matches!(output, Output::Packet { .. });
-        let all = self.outputs.iter().filter(|output| packet(output));
-        all.filter_map(|output| match output {
-            Output::Packet { packet, .. } if packet.codec.is_audio() == audio => Some(packet),
-            _ => None,
-        })
-        .collect()
+        let mut packets = Vec::new();
+        for output in &self.outputs {
+            match output {
+                Output::Packet { packet, .. } if packet.codec.is_audio() == audio => {
+                    packets.push(packet);
+                }
+                _ => {}
+            }
+        }
+        packets
     }
 
     pub fn events(&self) -> Vec<&Event> {
-        let event = |output| match output {
-            &Output::Event(ref event) => Some(event),
-            _ => None,
-        };
-        self.outputs.iter().filter_map(event).collect()
+        let mut events = Vec::new();
+        for output in &self.outputs {
+            if let Output::Event(event) = output {
+                events.push(event);
+            }
+        }
+        events
     }
 
     pub fn video_track(&self) -> Option<TrackId> {
