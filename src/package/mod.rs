@@ -17,6 +17,8 @@ mod bits;
 pub mod cmaf;
 pub mod format;
 pub mod geometry;
+#[cfg(test)]
+mod media_tests;
 pub mod playlist;
 pub mod segmenter;
 #[cfg(test)]

@@ -332,3 +332,7 @@ impl Segmenter {
         Ok(BuiltPart { part, slices })
     }
 }
+
+#[cfg(test)]
+#[path = "segmenter_tests.rs"]
+mod tests;
