@@ -1,0 +1,75 @@
+//! A class goes in by WebRTC and comes out as Low-Latency HLS.
+
+use crate::support::{TestBox, config, get, small_plan};
+use hw::codec::VideoOut;
+use proscenium::rooms::board::State;
+use proscenium::sfu::Socket;
+use proscenium::teacher::check::{Limits, Report, check};
+use proscenium::teacher::netem::Conditions;
+use std::time::Duration;
+
+/// Test machines are shared: now and then one takes a processor away for a tenth of a second, and
+/// the teacher, which captures in real time, skips a frame. What must never happen is not tolerated.
+const LIMITS: Limits = Limits { offset_ms: 20.0, uneven: 0.05 };
+
+async fn checked(stage: &TestBox, seconds: f64) -> Report {
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = check(&stage.index(), seconds, folder.path(), LIMITS).await.expect("a report");
+    assert_eq!(report.faults, Vec::<String>::new(), "{report:#?}");
+    assert_eq!(report.video.len(), small_plan().rungs.len());
+    report
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_comes_out_whole_in_every_rendition_and_ends_with_endlist() {
+    let stage = TestBox::start().await;
+    let teacher = stage.publish(|_| {}).await;
+    stage.until("a live room", |status| status.state == State::Live).await;
+    let report = checked(&stage, 12.0).await;
+    assert!(report.beeps >= 10, "{report:#?}");
+    teacher.stop().await.expect("the teacher says goodbye");
+    stage.until("the end", |status| status.state == State::Ended).await;
+    let index = get(&stage.index()).await;
+    let media = index.text().lines().find(|line| line.ends_with("live.m3u8")).map(str::to_owned);
+    let playlist = get(&stage.url(&format!("/hls/bar/{}", media.expect("a rendition")))).await;
+    assert!(playlist.text().trim_end().ends_with("#EXT-X-ENDLIST"), "{}", playlist.text());
+    assert!(!playlist.text().contains("PRELOAD-HINT"));
+    stage.daemon.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vp8_over_the_portable_socket_comes_out_whole() {
+    let mut config = config();
+    config.sfu.socket = Socket::Portable;
+    let stage = TestBox::with(config).await;
+    let teacher = stage.publish(|publish| publish.class.codec = VideoOut::Vp8).await;
+    checked(&stage, 8.0).await;
+    drop(teacher);
+    stage.daemon.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn picture_and_sound_that_start_three_seconds_apart_are_together() {
+    let stage = TestBox::start().await;
+    let teacher = stage.publish(|publish| publish.class.audio_starts_ms = 3000).await;
+    let report = checked(&stage, 12.0).await;
+    assert!(report.beeps >= 6, "{report:#?}");
+    drop(teacher);
+    stage.daemon.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_percent_loss_and_jitter_are_repaired_before_they_are_seen() {
+    let stage = TestBox::start().await;
+    let bad = Conditions {
+        loss: 0.05,
+        jitter: Duration::from_millis(30),
+        ..Conditions::default()
+    };
+    let teacher = stage.publish(|publish| publish.network = Some((bad, Conditions::default()))).await;
+    checked(&stage, 12.0).await;
+    let figures = teacher.figures();
+    assert!(figures.lost > 20 && figures.retransmitted > 20, "{figures:?}");
+    drop(teacher);
+    stage.daemon.shutdown().await;
+}
