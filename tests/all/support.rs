@@ -33,7 +33,7 @@ pub fn room() -> RoomName {
 fn rung(codec: VideoCodec, height: u32, kbps: u64) -> Rung {
     let (name, preset) = match codec {
         VideoCodec::H264 => ("h264", "superfast"),
-        VideoCodec::Av1 => ("av1", "12"),
+        VideoCodec::Av1 => ("av1", "9"),
     };
     Rung {
         name: format!("{name}-{height}"),
