@@ -372,8 +372,8 @@ mod tests {
             encode: vec![
                 cost(H264, "superfast", 720, 0.23),
                 cost(H264, "superfast", 360, 0.068),
-                cost(Av1, "12", 720, 0.64),
-                cost(Av1, "12", 360, 0.2),
+                cost(Av1, "9", 720, 0.64),
+                cost(Av1, "9", 360, 0.2),
             ],
             decode: 0.04,
             scale: 0.033,

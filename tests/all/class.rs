@@ -61,12 +61,9 @@ async fn picture_and_sound_that_start_three_seconds_apart_are_together() {
 #[tokio::test(flavor = "multi_thread")]
 async fn five_percent_loss_and_jitter_are_repaired_before_they_are_seen() {
     let stage = TestBox::start().await;
-    let bad = Conditions {
-        loss: 0.05,
-        jitter: Duration::from_millis(30),
-        ..Conditions::default()
-    };
-    let teacher = stage.publish(|publish| publish.network = Some((bad, Conditions::default()))).await;
+    let bad = Conditions { loss: 0.05, jitter: Duration::from_millis(30), ..Conditions::default() };
+    let teacher =
+        stage.publish(|publish| publish.network = Some((bad, Conditions::default()))).await;
     checked(&stage, 12.0).await;
     let figures = teacher.figures();
     assert!(figures.lost > 20 && figures.retransmitted > 20, "{figures:?}");
