@@ -138,6 +138,14 @@ impl Child {
         Ok(Wake { news, stop: self.stop })
     }
 
+    /// The bell that [`Self::wait`] listens to, for other threads to end the wait with.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn bell(&self) -> Result<Bell, ChildError> {
+        Ok(Bell::from_fd(self.bell.as_fd().try_clone_to_owned()?)?)
+    }
+
     /// A handle to send with from other threads.
     pub fn sender(&self) -> Sender {
         self.sender.clone()

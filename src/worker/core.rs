@@ -4,10 +4,10 @@
 //! up or replayed; only a rung that is given up for want of speed depends on the machine.
 
 use super::WorkerError;
-use super::encoders::{Encoders, Encoding};
+use super::encoders::{Encoders, Given, Mode};
 use crate::compose::room::{Output, Room, Settings};
 use crate::link::ring::Record;
-use crate::link::wire::{Figures, OutputFormat, Presentation, Rendition, Start};
+use crate::link::wire::{Figures, OutputFormat, Presentation, Rendition, Rung, Start};
 use crate::package::cmaf;
 use crate::package::segmenter::{BuiltPart, Segmenter, SegmenterError};
 use crate::time::{HostTime, MediaTime, TrackId};
@@ -48,28 +48,39 @@ pub struct Core {
     arrivals: VecDeque<(u64, HostTime)>,
     dropped: Vec<bool>,
     outputs: Vec<Output>,
-    encodings: Vec<Encoding>,
+    given: Given,
 }
 
 impl Core {
-    /// Opens decoders' and encoders' ends; `start` says what to make and where to go on.
+    /// Opens the encoders; `start` says what to make and where to go on.
     ///
     /// # Errors
     /// An encoder that does not open, a format that cannot be packaged.
-    pub fn new(start: Start) -> Result<Self, WorkerError> {
+    pub fn new(mut start: Start, mode: Mode) -> Result<Self, WorkerError> {
         let top =
             start.rungs.iter().max_by_key(|rung| u64::from(rung.width) * u64::from(rung.height));
         let canvas = top.map(|rung| (rung.width, rung.height)).ok_or(WorkerError::NoRungs)?;
         let settings = Settings { format: start.format, canvas, decode_threads: 1 };
         let room = Room::new(settings, start.resume.as_ref())?;
-        let encoders = Encoders::open(&start.rungs, &start.format)?;
+        // Viewers of a class that goes on have been promised all of its renditions.
+        let all = start.resume.is_some() || !start.dropped.is_empty();
+        let mut encoders = Encoders::open(&start.rungs, &start.format, canvas, mode, all)?;
+        start.rungs = encoders.rungs().to_vec();
         let mut renditions = Vec::with_capacity(start.rungs.len() + 1);
-        for (rung, config) in start.rungs.iter().zip(encoders.configs()) {
+        for (rung, config) in start.rungs.iter().zip(encoders.configs()?) {
             renditions.push(cmaf::video_rendition(rung, &config)?);
         }
         renditions.push(cmaf::audio_rendition(start.format.audio_bitrate, &encoders.asc())?);
+        let mut dropped = vec![false; start.rungs.len()];
+        for &rendition in &start.dropped {
+            // Opened for its init segment, which the playlists still name.
+            encoders.drop_rung(usize::from(rendition));
+            if let Some(dropped) = dropped.get_mut(usize::from(rendition)) {
+                *dropped = true;
+            }
+        }
         let core = Self {
-            dropped: vec![false; start.rungs.len()],
+            dropped,
             first_aac: start.resume.as_ref().map_or(0, |resume| resume.next_aac),
             start,
             room,
@@ -78,7 +89,7 @@ impl Core {
             segmenter: None,
             arrivals: VecDeque::new(),
             outputs: Vec::new(),
-            encodings: Vec::new(),
+            given: Given::default(),
         };
         // A format that cannot be packaged is told before a packet is read.
         core.segmenter(HostTime::default())?;
@@ -87,7 +98,12 @@ impl Core {
 
     fn segmenter(&self, zero: HostTime) -> Result<Segmenter, WorkerError> {
         let rungs = self.start.rungs.len();
-        Ok(Segmenter::new(&self.start.format, rungs, zero, self.start.resume.as_ref())?)
+        let resume = self.start.resume.as_ref();
+        let mut segmenter = Segmenter::new(&self.start.format, rungs, zero, resume)?;
+        for (rendition, _) in self.dropped.iter().enumerate().filter(|(_, dropped)| **dropped) {
+            segmenter.drop_track(rendition);
+        }
+        Ok(segmenter)
     }
 
     /// The output's grid.
@@ -141,9 +157,7 @@ impl Core {
         if self.segmenter.is_none() {
             return Ok(());
         }
-        let mut encodings = std::mem::take(&mut self.encodings);
-        self.encoders.finish(&mut encodings)?;
-        self.encodings = encodings;
+        self.encoders.finish(&mut self.given)?;
         self.package(events)?;
         let Some(segmenter) = &mut self.segmenter else { return Ok(()) };
         for part in segmenter.finish()? {
@@ -151,6 +165,11 @@ impl Core {
             events.push(Event::Part(Box::new(part)));
         }
         Ok(())
+    }
+
+    /// The rungs that are encoded, by rendition number.
+    pub fn rungs(&self) -> &[Rung] {
+        self.encoders.rungs()
     }
 
     /// The figures so far; `lag_us` and `cpu_us` and `ring_overruns` are the caller's.
@@ -211,14 +230,10 @@ impl Core {
                     self.arrivals.push_back((number, arrived));
                 }
                 let key = self.segmenter.as_ref().is_some_and(|segmenter| segmenter.key_at(number));
-                while let Err((rung, error)) =
-                    self.encoders.frame(number, &picture, key, &mut self.encodings)
-                {
-                    self.drop_rung(rung, format!("its encoder failed: {error}"), events)?;
-                }
+                self.encoders.frame(number, picture, key, &mut self.given)?;
             }
             Output::Sound { number, samples } => {
-                self.encoders.sound(number, &samples, &mut self.encodings)?;
+                self.encoders.sound(number, &samples, &mut self.given)?;
             }
         }
         Ok(())
@@ -226,7 +241,12 @@ impl Core {
 
     fn package(&mut self, events: &mut Vec<Event>) -> Result<(), WorkerError> {
         let sound = self.start.rungs.len();
-        for (rendition, sample) in std::mem::take(&mut self.encodings) {
+        self.encoders.poll(&mut self.given)?;
+        let given = std::mem::take(&mut self.given);
+        for (rung, reason) in given.failed {
+            self.drop_rung(rung, reason, events)?;
+        }
+        for (rendition, sample) in given.samples {
             if rendition == sound && sample.index < self.first_aac {
                 continue; // primes the encoder; its predecessor published it
             }

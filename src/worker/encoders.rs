@@ -1,59 +1,62 @@
-//! The encoders of all rungs and of the sound, one after the other in the caller's thread.
+//! The encoders of all rungs and of the sound, under one interface.
 //!
-//! The plain twin of the ladder's threads: for tests, where the order of things must not depend on
-//! the machine.
+//! [`Encoders::Threads`] is the ladder, a thread a rung: what is live and what has to be fast.
+//! [`Encoders::Inline`] is its plain twin, one after the other in the caller's thread: for tests, where
+//! the order of things must not depend on the machine.
 
 use super::WorkerError;
 use crate::compose::mix::BLOCK;
-use crate::link::wire::{OutputFormat, Rung, RungFigures, VideoCodec};
+use crate::ladder::encode::encoder_config;
+use crate::ladder::{self, Ladder, LadderError};
+use crate::link::wire::{OutputFormat, Rung, RungFigures};
 use crate::package::cmaf::VideoConfig;
 use crate::package::segmenter::Sample;
-use hw::codec::{
-    AacEncoder, AacFrame, CodecError, Encoded, Framing, Picture, Scaler, VideoEncoder,
-    VideoEncoderConfig, VideoHeader, VideoOut,
-};
+use hw::codec::{AacEncoder, AacFrame, CodecError, Encoded, Picture, Scaler, VideoEncoder, VideoHeader};
+use std::time::Duration;
 
-/// What came out of an encoder: a sample of rendition `.0`.
-pub type Encoding = (usize, Sample);
+/// How long encoders may take to give out what they hold when a class ends.
+const FINISH: Duration = Duration::from_secs(5);
+
+/// How rungs are encoded.
+pub enum Mode {
+    /// In the caller's thread.
+    Inline,
+    /// A thread a rung; the function is called from them when something came out.
+    Threads(Box<dyn Fn() + Send + Sync>),
+}
+
+/// What encoders gave out.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// Samples, each with its rendition's number; those of one rendition in order.
+    pub samples: Vec<(usize, Sample)>,
+    /// Rungs that died, and how. They are gone already.
+    pub failed: Vec<(usize, String)>,
+}
+
+/// All encoders of a class. Rungs are numbered as in [`Encoders::rungs`], sound comes after them.
+pub struct Encoders {
+    rungs: Vec<Rung>,
+    engine: Engine,
+    aac: Aac,
+    figures: Vec<RungFigures>,
+}
+
+enum Engine {
+    Inline(Vec<OneRung>),
+    /// `None` once it was finished.
+    Threads(Option<Ladder>),
+}
 
 struct OneRung {
     encoder: Option<VideoEncoder>,
-    config: VideoConfig,
+    header: VideoHeader,
     scaler: Option<Scaler>,
     size: (u32, u32),
     figures: RungFigures,
 }
 
-/// See the module.
-pub struct Encoders {
-    rungs: Vec<OneRung>,
-    aac: Aac,
-}
-
-/// The configuration a rung is encoded with.
-pub fn encoder_config(rung: &Rung, format: &OutputFormat) -> VideoEncoderConfig {
-    VideoEncoderConfig {
-        codec: match rung.codec {
-            VideoCodec::H264 => VideoOut::H264,
-            VideoCodec::Av1 => VideoOut::Av1,
-        },
-        width: rung.width,
-        height: rung.height,
-        fps: format.fps,
-        bitrate: rung.bitrate.0,
-        preset: rung.preset.clone(),
-        gop_frames: format.gop_frames,
-        threads: rung.threads,
-        screen: true,
-        framing: Framing::Sample,
-    }
-}
-
-/// What packaging must know of an encoder's header.
-///
-/// # Errors
-/// A header of a codec that has no place in the output.
-pub fn video_config(header: &VideoHeader) -> Result<VideoConfig, WorkerError> {
+fn video_config(header: &VideoHeader) -> Result<VideoConfig, WorkerError> {
     match header {
         VideoHeader::H264 { sps, pps } => {
             Ok(VideoConfig::H264 { sps: sps.to_vec(), pps: pps.to_vec() })
@@ -61,34 +64,73 @@ pub fn video_config(header: &VideoHeader) -> Result<VideoConfig, WorkerError> {
         VideoHeader::Av1 { sequence_header } => {
             Ok(VideoConfig::Av1 { sequence_header: sequence_header.to_vec() })
         }
-        VideoHeader::Vp8 | VideoHeader::Vp9 => Err(CodecError::Failed {
-            codec: "ladder",
-            said: "VP8 and VP9 are no output codecs".into(),
+        VideoHeader::Vp8 | VideoHeader::Vp9 => {
+            let said = "VP8 and VP9 are no output codecs".into();
+            Err(CodecError::Failed { codec: "ladder", said }.into())
         }
-        .into()),
     }
 }
 
+fn no_rung_left(error: LadderError) -> WorkerError {
+    WorkerError::NoRungLeft(error.to_string())
+}
+
 impl Encoders {
-    /// Opens all of them.
+    /// Opens them, for pictures of the size `canvas`.
     ///
     /// # Errors
-    /// The first one that does not open.
-    pub fn open(rungs: &[Rung], format: &OutputFormat) -> Result<Self, WorkerError> {
-        let open = |rung: &Rung| -> Result<OneRung, WorkerError> {
-            let encoder = VideoEncoder::open(&encoder_config(rung, format))?;
-            let config = video_config(encoder.header())?;
-            let size = (rung.width, rung.height);
-            let figures = RungFigures::default();
-            Ok(OneRung { encoder: Some(encoder), config, scaler: None, size, figures })
+    /// The sound's encoder does not open, or no H.264 rung's does. Another rung that does not open is
+    /// left out, unless `all` are needed.
+    pub fn open(
+        rungs: &[Rung],
+        format: &OutputFormat,
+        canvas: (u32, u32),
+        mode: Mode,
+        all: bool,
+    ) -> Result<Self, WorkerError> {
+        let aac = Aac::open(format.audio_bitrate.0)?;
+        let (rungs, engine) = match mode {
+            Mode::Inline => {
+                let open = |rung: &Rung| -> Result<OneRung, CodecError> {
+                    let encoder = VideoEncoder::open(&encoder_config(rung, format))?;
+                    let (header, size) = (encoder.header().clone(), (rung.width, rung.height));
+                    let figures = RungFigures::default();
+                    Ok(OneRung { encoder: Some(encoder), header, scaler: None, size, figures })
+                };
+                let open: Vec<_> = rungs.iter().map(open).collect::<Result<_, _>>()?;
+                (rungs.to_vec(), Engine::Inline(open))
+            }
+            Mode::Threads(notify) => {
+                let ladder = Ladder::start(rungs, format, canvas, notify).map_err(no_rung_left)?;
+                if let Some(error) = ladder.left_out().first().filter(|_| all) {
+                    return Err(no_rung_left(error.clone()));
+                }
+                for error in ladder.left_out() {
+                    tracing::error!(%error, "rung left out");
+                }
+                (ladder.rungs().cloned().collect(), Engine::Threads(Some(ladder)))
+            }
         };
-        let rungs = rungs.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { rungs, aac: Aac::open(format.audio_bitrate.0)? })
+        let figures = vec![RungFigures::default(); rungs.len()];
+        Ok(Self { rungs, engine, aac, figures })
     }
 
-    /// Each rung's decoder configuration, in order.
-    pub fn configs(&self) -> Vec<VideoConfig> {
-        self.rungs.iter().map(|rung| rung.config.clone()).collect()
+    /// The rungs that opened.
+    pub fn rungs(&self) -> &[Rung] {
+        &self.rungs
+    }
+
+    /// Each rung's decoder configuration.
+    ///
+    /// # Errors
+    /// A codec that has no place in the output.
+    pub fn configs(&self) -> Result<Vec<VideoConfig>, WorkerError> {
+        match &self.engine {
+            Engine::Inline(rungs) => rungs.iter().map(|rung| video_config(&rung.header)).collect(),
+            Engine::Threads(ladder) => {
+                ladder.iter().flat_map(Ladder::headers).map(video_config).collect()
+            }
+        }
     }
 
     /// The sound's AudioSpecificConfig.
@@ -96,63 +138,132 @@ impl Encoders {
         self.aac.encoder.asc().to_vec()
     }
 
-    /// Encodes a frame in every rung that is in use.
+    /// Encodes a frame in every rung that is in use. With threads, waits while the slowest one's queue
+    /// is full; that is what holds composition back when the box is too slow.
     ///
     /// # Errors
-    /// What an encoder says, with the rung.
+    /// No rung is left.
     pub fn frame(
         &mut self,
         number: u64,
-        picture: &Picture,
+        picture: Picture,
         key: bool,
-        out: &mut Vec<Encoding>,
-    ) -> Result<(), (usize, CodecError)> {
-        for (index, rung) in self.rungs.iter_mut().enumerate() {
-            rung.frame(index, number, picture, key, out).map_err(|error| (index, error))?;
+        given: &mut Given,
+    ) -> Result<(), WorkerError> {
+        match &mut self.engine {
+            Engine::Inline(rungs) => {
+                for (index, rung) in rungs.iter_mut().enumerate() {
+                    if let Err(error) = rung.frame(index, number, &picture, key, given) {
+                        rung.encoder = None;
+                        given.failed.push((index, error.to_string()));
+                    }
+                }
+                Ok(())
+            }
+            Engine::Threads(ladder) => {
+                let mut out = Vec::new();
+                let pushed = match ladder {
+                    Some(ladder) => ladder.push(number, picture, key, &mut out),
+                    None => Ok(()),
+                };
+                given.take(out);
+                pushed.map_err(no_rung_left)
+            }
         }
-        Ok(())
+    }
+
+    /// Takes what came out meanwhile; does not wait.
+    ///
+    /// # Errors
+    /// No rung is left.
+    pub fn poll(&mut self, given: &mut Given) -> Result<(), WorkerError> {
+        let Engine::Threads(Some(ladder)) = &mut self.engine else { return Ok(()) };
+        let mut out = Vec::new();
+        let polled = ladder.poll(&mut out);
+        given.take(out);
+        polled.map_err(no_rung_left)
     }
 
     /// Encodes sound block `number`.
     ///
     /// # Errors
     /// What the encoder says.
-    pub fn sound(
-        &mut self,
-        number: u64,
-        samples: &[f32],
-        out: &mut Vec<Encoding>,
-    ) -> Result<(), CodecError> {
+    pub fn sound(&mut self, number: u64, samples: &[f32], given: &mut Given) -> Result<(), WorkerError> {
         let rendition = self.rungs.len();
-        self.aac.encode(number, samples, &mut |sample| out.push((rendition, sample)))
+        self.aac.encode(number, samples, &mut |sample| given.samples.push((rendition, sample)))?;
+        Ok(())
     }
 
     /// Gives a rung up.
     pub fn drop_rung(&mut self, rung: usize) {
-        if let Some(rung) = self.rungs.get_mut(rung) {
-            rung.encoder = None;
+        match &mut self.engine {
+            Engine::Inline(rungs) => {
+                if let Some(rung) = rungs.get_mut(rung) {
+                    rung.encoder = None;
+                }
+            }
+            Engine::Threads(ladder) => {
+                if let Some(ladder) = ladder {
+                    ladder.drop_rung(rung);
+                }
+            }
         }
     }
 
-    /// Ends all streams and takes out what is still inside.
+    /// Ends all streams and takes out what is still inside. Nothing can be encoded afterwards.
     ///
     /// # Errors
     /// What an encoder says.
-    pub fn finish(&mut self, out: &mut Vec<Encoding>) -> Result<(), CodecError> {
-        for (index, rung) in self.rungs.iter_mut().enumerate() {
-            let mut encoded = Vec::new();
-            if let Some(encoder) = &mut rung.encoder {
-                encoder.flush(&mut encoded)?;
+    pub fn finish(&mut self, given: &mut Given) -> Result<(), WorkerError> {
+        self.figures = self.figures();
+        match &mut self.engine {
+            Engine::Inline(rungs) => {
+                for (index, rung) in rungs.iter_mut().enumerate() {
+                    let mut encoded = Vec::new();
+                    if let Some(encoder) = &mut rung.encoder {
+                        encoder.flush(&mut encoded)?;
+                    }
+                    rung.take(index, encoded, given);
+                }
             }
-            rung.take(index, encoded, out);
+            Engine::Threads(ladder) => {
+                if let Some(ladder) = ladder.take() {
+                    let mut out = Vec::new();
+                    let finished = ladder.finish(FINISH, &mut out);
+                    given.take(out);
+                    if !finished.map_err(no_rung_left)? {
+                        tracing::warn!("an encoder did not finish in time");
+                    }
+                }
+            }
         }
         let rendition = self.rungs.len();
-        self.aac.finish(&mut |sample| out.push((rendition, sample)))
+        self.aac.finish(&mut |sample| given.samples.push((rendition, sample)))?;
+        Ok(())
     }
 
-    /// A second's figures, one a rung.
+    /// The figures so far, one a rung.
     pub fn figures(&self) -> Vec<RungFigures> {
-        self.rungs.iter().map(|rung| rung.figures).collect()
+        match &self.engine {
+            Engine::Inline(rungs) => rungs.iter().map(|rung| rung.figures).collect(),
+            Engine::Threads(Some(ladder)) => ladder.figures(),
+            Engine::Threads(None) => self.figures.clone(),
+        }
+    }
+}
+
+impl Given {
+    fn take(&mut self, out: Vec<ladder::Output>) {
+        for output in out {
+            match output {
+                ladder::Output::Encoded(ladder::Encoded { rung, frame, key, data }) => {
+                    self.samples.push((rung, Sample { index: frame, key, data }));
+                }
+                ladder::Output::Failed(error) => {
+                    self.failed.extend(error.rung().map(|rung| (rung, error.to_string())));
+                }
+            }
+        }
     }
 }
 
@@ -163,7 +274,7 @@ impl OneRung {
         number: u64,
         picture: &Picture,
         key: bool,
-        out: &mut Vec<Encoding>,
+        given: &mut Given,
     ) -> Result<(), CodecError> {
         let Some(encoder) = &mut self.encoder else { return Ok(()) };
         let began = hw::clock::monotonic_us();
@@ -174,16 +285,16 @@ impl OneRung {
         };
         let mut encoded = Vec::new();
         encoder.encode(&scaler.scale(picture)?, number as i64, key, &mut encoded)?;
-        self.take(index, encoded, out);
+        self.take(index, encoded, given);
         self.figures.encode_us += (hw::clock::monotonic_us() - began).unsigned_abs();
         Ok(())
     }
 
-    fn take(&mut self, index: usize, encoded: Vec<Encoded>, out: &mut Vec<Encoding>) {
+    fn take(&mut self, index: usize, encoded: Vec<Encoded>, given: &mut Given) {
         for Encoded { frame, key, data } in encoded {
             self.figures.encoded += 1;
             self.figures.bytes += data.len() as u64;
-            out.push((index, Sample { index: frame.unsigned_abs(), key, data }));
+            given.samples.push((index, Sample { index: frame.unsigned_abs(), key, data }));
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use super::WorkerError;
 use super::core::{Core, Event};
+use super::encoders::Mode;
+use crate::ladder::cadence::{Limits, Load, Shedding};
 use crate::link::child::{Child, ChildError};
 use crate::link::ring::{ReadError, RingReader};
-use crate::link::wire::{FromTranscoder, Resume, Start};
+use crate::link::wire::{FromTranscoder, Resume, Rung, Start};
 use crate::time::{HostTime, MediaTime};
 use std::io::IoSlice;
 use std::time::Duration;
@@ -17,7 +19,9 @@ const FIGURES_EVERY_US: i64 = 1_000_000;
 const BATCH: usize = 512;
 /// How far before the first frame to come input is read again: sound needs its decoder and its encoder
 /// warmed up, and packets arrive after what they show.
-const REREAD_US: i64 = 400_000;
+pub(super) const REREAD_US: i64 = 400_000;
+/// How far packets may overtake each other.
+pub(super) const REORDER_US: i64 = 100_000;
 
 fn now() -> HostTime {
     HostTime(hw::clock::monotonic_us())
@@ -29,10 +33,11 @@ fn now() -> HostTime {
 /// [`WorkerError`]; the daemon starts another one then.
 pub fn run() -> Result<(), WorkerError> {
     let (child, ring, start) = Child::from_inherited_fds(START_PATIENCE)?;
-    let core = Core::new(start.clone())?;
+    let bell = child.bell()?;
+    let core = Core::new(start.clone(), Mode::Threads(Box::new(move || bell.ring())))?;
     // Encoders and their threads are there; from here on foreign bytes are read.
     hw::process::sandbox()?;
-    Live { child, ring, core, events: Vec::new(), overruns: 0, figures_at: now() }.run(&start)
+    Live::new(child, ring, core).run(&start)
 }
 
 /// The loop, over a connection that need not be inherited.
@@ -40,6 +45,7 @@ pub struct Live {
     child: Child,
     ring: RingReader,
     core: Core,
+    shedding: Shedding,
     events: Vec<Event>,
     overruns: u64,
     figures_at: HostTime,
@@ -48,7 +54,14 @@ pub struct Live {
 impl Live {
     /// A loop over these ends.
     pub fn new(child: Child, ring: RingReader, core: Core) -> Self {
-        Self { child, ring, core, events: Vec::new(), overruns: 0, figures_at: now() }
+        // What a rung costs matters for the order only: pixels do.
+        let load = |rung: &Rung| Load {
+            codec: rung.codec,
+            cost: f64::from(rung.width) * f64::from(rung.height),
+        };
+        let loads: Vec<Load> = core.rungs().iter().map(load).collect();
+        let shedding = Shedding::new(&loads, Limits::default());
+        Self { child, ring, core, shedding, events: Vec::new(), overruns: 0, figures_at: now() }
     }
 
     /// Runs until the daemon says stop.
@@ -87,9 +100,12 @@ impl Live {
         let found = self.ring.seek_keyframes_before(at, &video) > 0
             || self.ring.seek_keyframe_before(at)
             || (!video.is_empty() && self.ring.seek_oldest_keyframe());
-        if !found {
-            self.ring.seek_time(at);
-        }
+        // Packets of the key frame that overtook its first one stand before the mark.
+        let from = match self.ring.next() {
+            Ok(Some(record)) if found => record.arrived().plus_micros(-REORDER_US),
+            _ => at,
+        };
+        self.ring.seek_time(from);
     }
 
     /// Reads at most a batch; whether the ring is empty then.
@@ -97,7 +113,10 @@ impl Live {
         for _ in 0..BATCH {
             match self.ring.next() {
                 Ok(Some(record)) => {
-                    while !self.core.advance(record.arrived(), &mut self.events)? {}
+                    while !self.core.advance(record.arrived(), &mut self.events)? {
+                        Self::send(&self.child, &mut self.events)?;
+                        Self::shed(&mut self.core, &mut self.shedding, &mut self.events)?;
+                    }
                     self.core.push(&record);
                 }
                 Ok(None) => return Ok(true),
@@ -116,8 +135,25 @@ impl Live {
 
     fn advance(&mut self, now: HostTime) -> Result<bool, WorkerError> {
         let done = self.core.advance(now, &mut self.events)?;
+        Self::shed(&mut self.core, &mut self.shedding, &mut self.events)?;
         Self::send(&self.child, &mut self.events)?;
         Ok(done)
+    }
+
+    /// Gives the dearest rung up when composition lags behind and does not recover: before viewers stall.
+    fn shed(core: &mut Core, shedding: &mut Shedding, events: &mut Vec<Event>) -> Result<(), WorkerError> {
+        for event in events.iter() {
+            if let Event::RungDropped { rendition, .. } = event {
+                shedding.lost(*rendition);
+            }
+        }
+        let now = now();
+        let lag = core.lag_us(now);
+        if let Some(rung) = shedding.observe(now, lag) {
+            let reason = format!("the box is {} ms behind and does not catch up", lag / 1000);
+            core.drop_rung(rung, reason, events)?;
+        }
+        Ok(())
     }
 
     fn until_due(&self) -> Duration {

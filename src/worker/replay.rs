@@ -6,6 +6,7 @@
 
 use super::WorkerError;
 use super::core::{Core, Event};
+use super::encoders::Mode;
 use super::recording::Player;
 use crate::link::wire::{Presentation, Start};
 use crate::time::HostTime;
@@ -186,7 +187,7 @@ pub fn run(start: Start, from: &Path, to: &Path) -> Result<Report, WorkerError> 
     let mut player = Player::new(BufReader::new(file)).map_err(bad)?;
     let fps = start.format.fps;
     let delay = i64::from(start.format.playout_delay_us);
-    let mut core = Core::new(start)?;
+    let mut core = Core::new(start, Mode::Threads(Box::new(|| {})))?;
     let mut folder = Folder {
         path: to.to_owned(),
         presentation: None,

@@ -20,6 +20,8 @@ use payload::{Parameters, Unpacker};
 pub const MAX_UNIT: usize = 4 << 20;
 /// Least time between two requests for a key frame, microseconds: a round trip and the encoder's answer.
 const ASK_EVERY_US: i64 = 500_000;
+/// How long a stream whose beginning was not seen is given before it is asked for a key frame.
+const PATIENCE_US: i64 = 150_000;
 
 /// One packet, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +155,9 @@ impl Assembler {
         if self.open.as_ref().is_some_and(|open| open.rtp != packet.rtp) {
             self.close(out);
         }
+        // A stream that is joined in its middle has asked for its first key frame elsewhere, or has one
+        // on the way: no hurry.
+        self.asked.get_or_insert(packet.arrived.plus_micros(PATIENCE_US - ASK_EVERY_US));
         let open = self.open.get_or_insert_with(|| {
             self.unpacker.reset();
             let after_gap = std::mem::take(&mut self.gap);
