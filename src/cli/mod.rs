@@ -4,8 +4,10 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 pub mod config;
+pub mod demo;
 pub mod plan;
 pub mod serve;
+pub mod teacher;
 pub mod token;
 pub mod transcode;
 
@@ -21,6 +23,11 @@ pub struct Cli {
 enum Command {
     /// Run the appliance until SIGTERM.
     Serve(serve::Args),
+    /// Run the appliance with a synthetic class, and say where to watch it.
+    Demo(demo::Args),
+    /// The synthetic teacher: publish or record its class, measure an output that carries it.
+    #[command(subcommand)]
+    Teacher(teacher::Command),
     /// Sign a bearer token, or make a key pair.
     Token(token::Args),
     /// Show which rungs this box would encode, and why.
@@ -36,6 +43,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Token(args) => token::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Teacher(command) => teacher::run(command),
         Command::Serve(args) => serve::run(args),
         Command::Plan(args) => plan::run(&args),
         Command::Config(command) => config::run(command),
