@@ -128,6 +128,9 @@ impl VideoDecoder {
             let said = format!("an access unit of {} bytes", access_unit.len());
             return Err(CodecError::BadData { codec: self.name, said });
         }
+        // One damaged picture can make FFmpeg believe that an H.264 stream is reordered, and hold
+        // back pictures from then on. Conferences do not reorder (RFC 7742), so it is told again.
+        self.context.fields_mut().has_b_frames = 0;
         let mut code = self.context.send_data(access_unit, pts);
         if code == ff::AGAIN {
             self.receive(pts, out)?;

@@ -291,13 +291,14 @@ impl VideoEncoder {
         set_options(&mut context, name, &pairs)?;
         let words: Vec<_> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
         open_encoder(&mut context, name, &words.join(" "), "Try another size, bit rate or preset")?;
-        let header = header(config.codec, &context).ok_or_else(|| OpenError {
+        let no_header = || OpenError {
             codec: name,
             option: None,
-            said: "it wrote no stream header when it was opened".into(),
+            said: "it wrote no stream header".into(),
             cure: "Use Debian 13's FFmpeg 7.1".into(),
-        })?;
-        Ok(Self {
+        };
+        let header = header(config.codec, &context).ok_or_else(no_header)?;
+        let mut encoder = Self {
             context,
             scratch: Frame::new()?,
             packet: Packet::new()?,
@@ -305,7 +306,22 @@ impl VideoEncoder {
             config: config.clone(),
             last_frame: None,
             inside: 0,
-        })
+        };
+        if config.codec == VideoOut::Av1 {
+            let sequence_header = encoder.prime()?.ok_or_else(no_header)?;
+            encoder.header = VideoHeader::Av1 { sequence_header };
+        }
+        Ok(encoder)
+    }
+
+    /// Encodes a black picture before all others, for the sequence header that comes with it: the
+    /// one that SVT-AV1 gives at opening names other coding tools than the stream then uses.
+    fn prime(&mut self) -> Result<Option<Vec<u8>>, CodecError> {
+        let black = Picture::black(self.config.width, self.config.height)?;
+        let mut out = Vec::new();
+        self.put(&black, -1, true, &mut out)?;
+        let first = out.first().and_then(|unit| bitstream::av1_sequence_header(&unit.data));
+        Ok(first.map(<[u8]>::to_vec))
     }
 
     /// What the init segment needs.
@@ -318,8 +334,8 @@ impl VideoEncoder {
         &self.config
     }
 
-    /// Encodes a picture of the configured size as frame number `frame`, a key frame if `key` says
-    /// so. Adds what comes out to `out`: this picture's access unit. Frame numbers rise; gaps are
+    /// Encodes a picture of the configured size as frame number `frame`, 0 or more, a key frame if
+    /// `key` says so; the first always is. Adds what comes out to `out`: this picture's access unit. Frame numbers rise; gaps are
     /// time that passes.
     ///
     /// # Errors
@@ -342,10 +358,24 @@ impl VideoEncoder {
                 rule,
             });
         }
-        if self.last_frame.is_some_and(|last| frame <= last) {
-            let said = format!("frame {frame} after frame {}", self.last_frame.unwrap_or(0));
+        let last = self.last_frame.unwrap_or(-1);
+        if frame <= last {
+            let said = format!("frame {frame} where one after {last} is due");
             return Err(CodecError::BadData { codec: self.config.codec.encoder(), said });
         }
+        // After a primed encoder's black picture the first real one is not first to the encoder.
+        let key = key || self.last_frame.is_none();
+        self.last_frame = Some(frame);
+        self.put(picture, frame, key, out)
+    }
+
+    fn put(
+        &mut self,
+        picture: &Picture,
+        frame: i64,
+        key: bool,
+        out: &mut Vec<Encoded>,
+    ) -> Result<(), CodecError> {
         self.scratch.reference(picture.frame())?;
         let fields = self.scratch.fields_mut();
         fields.pts = frame;
@@ -360,7 +390,6 @@ impl VideoEncoder {
         if code < 0 {
             return Err(self.failed(code));
         }
-        self.last_frame = Some(frame);
         self.inside += 1;
         self.receive(out)?;
         if self.config.codec == VideoOut::Av1 {
@@ -434,6 +463,15 @@ impl VideoEncoder {
                 codec: self.config.codec.encoder(),
                 said: ff::error_text(code),
             },
+        }
+    }
+}
+
+impl Drop for VideoEncoder {
+    fn drop(&mut self) {
+        // SVT-AV1 complains on standard error when it is closed in mid-stream.
+        if self.config.codec == VideoOut::Av1 {
+            let _ = self.flush(&mut Vec::new());
         }
     }
 }

@@ -9,6 +9,7 @@ use super::log::{self, Severity};
 use ffmpeg_next::ffi;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// FFmpeg's text for an error code.
 pub(super) fn error_text(code: c_int) -> String {
@@ -246,7 +247,14 @@ pub(super) enum Given {
 pub(super) struct Context {
     raw: NonNull<ffi::AVCodecContext>,
     codec: *const ffi::AVCodec,
+    /// It is SVT-AV1, see [`SVT_AV1`].
+    svt_av1: bool,
 }
+
+/// Held while an SVT-AV1 encoder is opened or closed. The library keeps process-wide tables that both
+/// touch; FFmpeg keeps openings apart from each other but not from closings, and 2.3 then crashes
+/// now and then.
+static SVT_AV1: Mutex<()> = Mutex::new(());
 
 // SAFETY: a codec context may be moved between threads; it is used through &mut only.
 unsafe impl Send for Context {}
@@ -267,7 +275,8 @@ impl Context {
         }
         // SAFETY: codec is one of FFmpeg's own.
         let raw = NonNull::new(unsafe { ffi::avcodec_alloc_context3(codec) });
-        Ok(Some(Self { raw: raw.ok_or(CodecError::Memory("a codec"))?, codec }))
+        let raw = raw.ok_or(CodecError::Memory("a codec"))?;
+        Ok(Some(Self { raw, codec, svt_av1: name == c"libsvtav1" }))
     }
 
     pub(super) fn fields(&self) -> &ffi::AVCodecContext {
@@ -329,8 +338,13 @@ impl Context {
         unsafe { std::slice::from_raw_parts(fields.extradata, fields.extradata_size as usize) }
     }
 
+    fn alone(&self) -> Option<MutexGuard<'static, ()>> {
+        self.svt_av1.then(|| SVT_AV1.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Opens it; the code, and what FFmpeg complained about.
     pub(super) fn open(&mut self) -> Result<(), (c_int, Vec<String>)> {
+        let _alone = self.alone();
         let (code, said) = log::keeping(|| {
             // SAFETY: the context lives, was made for this codec and is not open yet.
             unsafe { ffi::avcodec_open2(self.raw.as_ptr(), self.codec, ptr::null_mut()) }
@@ -397,6 +411,7 @@ fn given(code: c_int) -> Result<Given, c_int> {
 
 impl Drop for Context {
     fn drop(&mut self) {
+        let _alone = self.alone();
         let mut raw = self.raw.as_ptr();
         // SAFETY: self owned the context, and closes it here with its threads.
         unsafe { ffi::avcodec_free_context(&mut raw) };

@@ -15,6 +15,7 @@ mod decode;
 mod encode;
 mod error;
 mod ff;
+mod half;
 pub mod log;
 mod options;
 mod opus;

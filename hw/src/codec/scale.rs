@@ -2,6 +2,7 @@
 
 use super::error::CodecError;
 use super::ff::{Colour, Frame};
+use super::half;
 use super::picture::{Picture, PicturePool};
 use ffmpeg_next::ffi;
 use std::ffi::c_int;
@@ -111,9 +112,19 @@ fn ours(width: u32, height: u32) -> Shape {
     Shape { width, height, format, full: false, matrix: ffi::SWS_CS_ITU709 }
 }
 
+/// How a scaler gets from one size to the other.
+enum Way {
+    /// It is the same size.
+    None,
+    /// It is exactly half.
+    Half,
+    /// Anything else.
+    Bilinear(Sws),
+}
+
 /// Scales pictures of one size to another, bilinear. Aspect ratio is the caller's business.
 pub struct Scaler {
-    sws: Option<Sws>,
+    way: Way,
     from: (u32, u32),
     pool: PicturePool,
 }
@@ -126,11 +137,12 @@ impl Scaler {
     pub fn new(from: (u32, u32), to: (u32, u32)) -> Result<Self, CodecError> {
         let pool = PicturePool::new(to.0, to.1)?;
         PicturePool::new(from.0, from.1)?; // the same rule for what comes in
-        let sws = match from == to {
-            true => None,
-            false => Some(Sws::new(ours(from.0, from.1), ours(to.0, to.1))?),
+        let way = match from == to {
+            true => Way::None,
+            false if half::applies(from, to) => Way::Half,
+            false => Way::Bilinear(Sws::new(ours(from.0, from.1), ours(to.0, to.1))?),
         };
-        Ok(Self { sws, from, pool })
+        Ok(Self { way, from, pool })
     }
 
     /// The sizes it goes from and to.
@@ -148,11 +160,14 @@ impl Scaler {
             let rule = format!("this scaler takes {}x{}", self.from.0, self.from.1);
             return Err(CodecError::Size { what: "scaler", width, height, rule });
         }
-        let Some(sws) = &mut self.sws else {
+        if matches!(self.way, Way::None) {
             return Ok(picture.clone());
-        };
+        }
         let mut scaled = self.pool.get()?;
-        sws.run(picture.frame(), &mut scaled)?;
+        match &mut self.way {
+            Way::Bilinear(sws) => sws.run(picture.frame(), &mut scaled)?,
+            Way::Half | Way::None => half::halve(picture, scaled.to_mut()?),
+        }
         Ok(scaled)
     }
 }
@@ -258,5 +273,43 @@ fn coefficients(matrix: c_int, format: ffi::AVPixelFormat) -> c_int {
             ffi::SWS_CS_BT2020
         }
         _ => ffi::SWS_CS_ITU709,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::tests::scene;
+    use super::*;
+
+    #[test]
+    fn halving_is_what_bilinear_scaling_gives() {
+        let picture = scene(320, 180, 5);
+        let half = Scaler::new((320, 180), (160, 90)).unwrap().scale(&picture).unwrap();
+        let mut other = Picture::alloc(160, 90).unwrap();
+        let mut sws = Sws::new(ours(320, 180), ours(160, 90)).unwrap();
+        sws.run(picture.frame(), &mut other).unwrap();
+        let psnr = half.psnr(&other).unwrap();
+        assert!(psnr > 34.0, "{psnr:.1} dB");
+        for plane in [1, 2] {
+            let far = half.rows(plane).flatten().zip(other.rows(plane).flatten());
+            assert!(far.map(|(a, b)| a.abs_diff(*b)).max().unwrap() <= 2);
+        }
+    }
+
+    #[test]
+    fn there_and_back_is_nearly_the_same_picture() {
+        let picture = scene(640, 360, 5);
+        for size in [(854, 480), (1280, 720), (426, 240)] {
+            let scaled = Scaler::new((640, 360), size).unwrap().scale(&picture).unwrap();
+            assert_eq!(scaled.size(), size);
+            let back = Scaler::new(size, (640, 360)).unwrap().scale(&scaled).unwrap();
+            let psnr = back.psnr(&picture).unwrap();
+            assert!(psnr > 22.0, "{size:?}: {psnr:.1} dB");
+        }
+        let mut same = Scaler::new((640, 360), (640, 360)).unwrap();
+        let uncopied = same.scale(&picture).unwrap();
+        assert_eq!(uncopied.plane(0).0.as_ptr(), picture.plane(0).0.as_ptr());
+        assert!(same.scale(&scene(320, 180, 0)).unwrap_err().is_bad_data());
     }
 }
