@@ -104,7 +104,7 @@ describe("the watch page", () => {
     box.begin("edge");
     const page = await visit("/watch/edge");
     await playing(page);
-    const there = await until(page, "latency at the target", (f) => f.latency < 1.25 && f.behindRoom !== null, 30);
+    const there = await until(page, "latency at the target", (f) => f.latency < 1.25 && f.behindRoom !== null, 60);
     assert.ok(there.target > 1 && there.target < 1.1, `target ${there.target}`);
     for (let i = 0; i < 10; i++) {
       await page.waitForTimeout(1000);
@@ -139,7 +139,7 @@ describe("the watch page", () => {
     const end = await figures(page);
     assert.equal(end.recoveries, 0);
     assert.deepEqual(end.errors.filter((e) => e.fatal), []);
-    assert.ok(end.stalledMs < 2500, `switching stalled ${end.stalls} times, ${end.stalledMs} ms in all`);
+    assert.equal(end.stalls, 0, `changing rungs stalled for ${end.stalledMs} ms`);
     assert.deepEqual(page.complaints, []);
   });
 
@@ -184,6 +184,25 @@ describe("the watch page", () => {
     live.epoch += Date.now() - live.frozenAt;
     live.frozenAt = null;
     await until(page, "going on", (f) => f.phase === "playing" && f.time > stalled.time + 2, 15);
+    assert.equal((await figures(page)).recoveries, 0);
+  });
+
+  test("a network that grows narrow gets a smaller picture of the same codec, and a wide one the big picture back", async () => {
+    box.begin("narrow");
+    const page = await visit("/watch/narrow");
+    const began = await until(page, "the top rung", (f) => f.phase === "playing" && f.level?.height === 720, 30);
+    const devtools = await page.context().newCDPSession(page);
+    const network = (kilobits) => devtools.send("Network.emulateNetworkConditions", {
+      offline: false, latency: 20, downloadThroughput: kilobits > 0 ? (kilobits * 1000) / 8 : -1, uploadThroughput: -1,
+    });
+    await devtools.send("Network.enable");
+    await network(900);
+    const small = await until(page, "the small rung", (f) => f.level?.height === 360 && f.phase === "playing", 30);
+    assert.equal(small.level.label.split(" · ")[1], began.level.label.split(" · ")[1]);
+    const { time } = await until(page, "it plays on", (f) => f.time > small.time + 5, 30);
+    assert.ok((await figures(page)).stalledMs < 6000, `stalled ${(await figures(page)).stalledMs} ms`);
+    await network(0);
+    await until(page, "the big picture again", (f) => f.level?.height === 720 && f.time > time, 60);
     assert.equal((await figures(page)).recoveries, 0);
   });
 
@@ -266,6 +285,7 @@ describe("the watch page", () => {
 
 describe("the teacher's page", () => {
   const live = async (path, options) => {
+    box.room("physics", "Physics: waves and light");
     const page = await visit(path, options);
     // The browser is told to answer its own question: the page sees that it may, and opens the devices by itself.
     await page.waitForSelector("#go:enabled");

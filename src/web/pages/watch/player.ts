@@ -13,6 +13,7 @@ import { BoxClock } from "../lib/clock";
 import { choose, droppedOf, family, type Family, type Rung } from "../lib/levels";
 import { pace, Target } from "../lib/pace";
 import type { Rendition } from "../lib/room";
+import { steady } from "./steady";
 
 /** How a class's playing ended. */
 export type Outcome = "ended" | "lost";
@@ -115,12 +116,16 @@ export class Player {
   #mended = 0;
   #pausedAt: number | null = null;
   #byChoice = false;
+  #idle = { end: 0, since: 0 };
 
   constructor(video: HTMLVideoElement, wanted: Family, observer: Observer) {
     this.#video = video;
     this.#observer = observer;
     this.#wish = wanted;
-    this.#hls = new Hls(settings(this.#wanted));
+    this.#hls = new Hls({
+      ...settings(this.#wanted),
+      abrController: steady({ wanted: (own) => this.#choice(own), dead: (level) => this.#out().has(level) }),
+    });
   }
 
   /** Plays the playlist at `url` until the class ends or is lost, or `signal` fires ("lost"). */
@@ -185,15 +190,13 @@ export class Player {
   /** Plays `index` and stays there; -1 gives the choice back to Auto. */
   select(index: number): void {
     this.#manual = index;
-    if (index >= 0) this.#hls.nextLevel = index;
-    else this.#auto(true);
     this.#observer.levels();
   }
 
   /** What the box says of its rungs. */
   renditions(list: readonly Rendition[]): void {
     this.#dropped = droppedOf(this.rungs, list);
-    for (const index of this.#dropped) if (this.#hls.loadLevel === index) this.#leave(index);
+    if (this.#dropped.has(this.#manual)) this.select(-1);
   }
 
   /** To where the class is now. */
@@ -295,7 +298,21 @@ export class Player {
     else if (video.playbackRate !== decision.rate) video.playbackRate = decision.rate;
     if (latency - target < 1) this.#byChoice = false;
     this.#count(now);
-    if (this.#manual < 0) this.#auto(false);
+    this.#prod(now, part, details.edge);
+  }
+
+  /**
+   * hls.js can lose its place at a segment's border: buffered up to a millionth of a second before it, it takes that
+   * segment for unfinished, and waits while the next one is listed already. Told to load anew, it goes on.
+   */
+  #prod(now: number, part: number, edge: number): void {
+    const end = this.#hls.mainForwardBufferInfo?.end ?? 0;
+    if (Math.abs(end - this.#idle.end) > 0.01 || edge - end < 1.5 * part) this.#idle = { end, since: now };
+    if (this.buffer > 0.7 || now - this.#idle.since < 2 * part * 1000) return;
+    this.#idle = { end, since: now + 2000 };
+    this.#note("idle", false, `nothing loaded after ${end.toFixed(3)}, while ${edge.toFixed(3)} is listed`);
+    this.#hls.stopLoad();
+    this.#hls.startLoad(-1, true);
   }
 
   /** Watches whether the device keeps up. What it promised in `decodingInfo` is one thing, thirty open tabs another. */
@@ -314,37 +331,24 @@ export class Player {
     this.#note("tooSlow", false, `${dropped - last.dropped} of ${of} frames not shown: H.264 from here on`);
   }
 
-  /** hls.js moves between the rungs of one codec by itself. Which codec that is, is decided here. */
-  #auto(now: boolean): void {
-    const hls = this.#hls;
-    if (!hls.autoLevelEnabled) {
-      if (!now) return;
-      hls.loadLevel = -1;
-    }
-    const at = this.rungs[hls.loadLevel];
-    if (!at || (family(at.codec) === this.#wanted && !this.#out().has(at.index))) return;
-    const better = choose(this.rungs, this.#wanted, this.bandwidth ?? guess(), this.#out());
-    const to = this.rungs[better];
-    if (to && to.index !== at.index && (family(to.codec) === this.#wanted || this.#out().has(at.index))) {
-      hls.nextAutoLevel = to.index;
-    }
+  /** Which rung should play; hls.js has an opinion of its own about those of one codec. */
+  #choice(own: number): number {
+    const out = this.#out();
+    const has = (index: number) => index >= 0 && index < this.rungs.length && !out.has(index);
+    if (has(this.#manual)) return this.#manual;
+    const rung = this.rungs[own];
+    if (rung && has(own) && family(rung.codec) === this.#wanted) return own;
+    const other = choose(this.rungs, this.#wanted, this.bandwidth ?? guess(), out);
+    const better = this.rungs[other];
+    // Another codec than the wanted one is played because the wanted one is out; then hls.js goes on within that.
+    if (rung && better && has(own) && family(better.codec) === family(rung.codec)) return own;
+    return other >= 0 ? other : own;
   }
 
   #out(): Set<number> {
     const now = performance.now();
     for (const [index, until] of this.#resting) if (until < now) this.#resting.delete(index);
     return new Set([...this.#dropped, ...this.#resting.keys()]);
-  }
-
-  /** Away from a rung that gives nothing, chosen by hand or not: a smaller picture is better than none. */
-  #leave(index: number): void {
-    const from = this.rungs[index];
-    const to = choose(this.rungs, from ? family(from.codec) : this.#wanted, this.bandwidth ?? guess(), this.#out());
-    if (to < 0 || to === index) return;
-    this.#manual = -1;
-    this.#hls.loadLevel = -1;
-    this.#hls.nextAutoLevel = to;
-    this.#observer.levels();
   }
 
   #trouble(data: ErrorData): void {
@@ -355,8 +359,9 @@ export class Player {
     if (!data.fatal) {
       const gone = data.details === ErrorDetails.FRAG_GAP || (data.type === ErrorTypes.NETWORK_ERROR && code >= 400 && code < 500);
       if (gone && ofPicture && typeof level === "number" && this.#hls.levels.length > 1) {
+        // Away from a rung that gives nothing, chosen by hand or not: a smaller picture is better than none.
         this.#resting.set(level, performance.now() + REST);
-        this.#leave(level);
+        if (this.#manual === level) this.select(-1);
       }
       return;
     }
