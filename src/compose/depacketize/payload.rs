@@ -184,7 +184,9 @@ fn check_av1(payload: &[u8]) -> Result<(), Malformed> {
             break;
         }
     }
-    Ok(())
+    // The library takes elements for whole that stand before the announced last one: with some
+    // missing, the fragment at the end would be read as an OBU, and its header beyond its end.
+    if count != 0 && index != count { Err(Malformed) } else { Ok(()) }
 }
 
 /// Takes a LEB128 number of at most four bytes, which is more than a packet can hold.

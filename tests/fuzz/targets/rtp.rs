@@ -47,6 +47,12 @@ pub fn units(input: &[u8]) -> Vec<AccessUnit> {
     units
 }
 
+/// Input that once made a target panic.
+const FOUND: [&[u8]; 1] = [
+    // AV1: fewer elements than announced, the last one a fragment.
+    b"\x03\0\x11\x02{\x0c\x08\0\xd1\0\x04<\xff\xbc\xd3\x80\0\x06\x01|E\x04\x05o1\x06\0\x05\x03A\x9a$l",
+];
+
 pub fn rtp_seeds() -> Vec<Vec<u8>> {
     let sps: &[u8] = &[0x67, 0x42, 0xc0, 0x1e, 0xd9, 0x00, 0xa0, 0x47, 0xfe, 0xc8];
     let pps: &[u8] = &[0x68, 0xce, 0x3c, 0x80];
@@ -98,14 +104,12 @@ pub fn rtp_seeds() -> Vec<Vec<u8>> {
         ),
         (4, vec![(1, vec![0xfc, 0xff, 0xfe]), (3, vec![0x78, 1, 2, 3])]),
     ];
-    streams
-        .iter()
-        .map(|(codec, packets)| {
-            let packets: Vec<Vec<u8>> =
-                packets.iter().map(|(flags, payload)| [&[*flags], &payload[..]].concat()).collect();
-            [vec![*codec], join(packets.iter().map(Vec::as_slice))].concat()
-        })
-        .collect()
+    let good = streams.iter().map(|(codec, packets)| {
+        let packets: Vec<Vec<u8>> =
+            packets.iter().map(|(flags, payload)| [&[*flags], &payload[..]].concat()).collect();
+        [vec![*codec], join(packets.iter().map(Vec::as_slice))].concat()
+    });
+    good.chain(FOUND.iter().map(|found| found.to_vec())).collect()
 }
 
 /// H.264 parameter sets and AV1 sequence headers, as encoders hand them over.
