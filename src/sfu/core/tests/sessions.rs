@@ -39,6 +39,29 @@ fn the_answer_is_ice_lite_and_takes_only() {
     assert!(answer.contains("transport-cc") && answer.contains("nack pli"), "{answer}");
 }
 
+/// What Chromium offers for a camera and a microphone.
+const BROWSER: &str = include_str!("browser.sdp");
+
+#[test]
+fn a_browsers_offer_is_answered_with_every_codec_that_is_taken_and_no_other() {
+    let mut world = World::new(Config::default());
+    let published = world.core.publish(world.now, &room(), "alice", BROWSER).unwrap();
+    let answer = published.answer;
+    let count = |what: &str| answer.matches(what).count();
+    for codec in ["VP8/90000", "VP9/90000", "AV1/90000", "opus/48000/2"] {
+        assert_eq!(count(codec), 1, "{codec} in {answer}");
+    }
+    assert_eq!(count("H264/90000"), 3, "baseline, constrained baseline, main: {answer}");
+    assert_eq!(count("packetization-mode=1"), 3, "{answer}");
+    assert_eq!(count("rtx/90000"), 6, "each with its repair: {answer}");
+    for not in ["packetization-mode=0", "profile-id=2", "red/", "ulpfec", "video-orientation"] {
+        assert_eq!(count(not), 0, "{not} in {answer}");
+    }
+    for needed in ["a=extmap:4 http://www.ietf.org/id/draft-holmer", "nack pli", "transport-cc"] {
+        assert!(count(needed) > 0, "{needed} in {answer}");
+    }
+}
+
 #[test]
 fn without_tcp_no_tcp_candidate() {
     let mut world = World::new(Config { tcp: false, ..Config::default() });
