@@ -11,7 +11,9 @@ use crate::ladder::{self, Ladder, LadderError};
 use crate::link::wire::{OutputFormat, Rung, RungFigures};
 use crate::package::cmaf::VideoConfig;
 use crate::package::segmenter::Sample;
-use hw::codec::{AacEncoder, AacFrame, CodecError, Encoded, Picture, Scaler, VideoEncoder, VideoHeader};
+use hw::codec::{
+    AacEncoder, AacFrame, CodecError, Encoded, Picture, Scaler, VideoEncoder, VideoHeader,
+};
 use std::time::Duration;
 
 /// How long encoders may take to give out what they hold when a class ends.
@@ -188,7 +190,12 @@ impl Encoders {
     ///
     /// # Errors
     /// What the encoder says.
-    pub fn sound(&mut self, number: u64, samples: &[f32], given: &mut Given) -> Result<(), WorkerError> {
+    pub fn sound(
+        &mut self,
+        number: u64,
+        samples: &[f32],
+        given: &mut Given,
+    ) -> Result<(), WorkerError> {
         let rendition = self.rungs.len();
         self.aac.encode(number, samples, &mut |sample| given.samples.push((rendition, sample)))?;
         Ok(())

@@ -141,7 +141,11 @@ impl Live {
     }
 
     /// Gives the dearest rung up when composition lags behind and does not recover: before viewers stall.
-    fn shed(core: &mut Core, shedding: &mut Shedding, events: &mut Vec<Event>) -> Result<(), WorkerError> {
+    fn shed(
+        core: &mut Core,
+        shedding: &mut Shedding,
+        events: &mut Vec<Event>,
+    ) -> Result<(), WorkerError> {
         for event in events.iter() {
             if let Event::RungDropped { rendition, .. } = event {
                 shedding.lost(*rendition);

@@ -17,7 +17,9 @@ use hw::codec::{AacDecoder, Picture, VideoDecoder, VideoHeader, VideoOut};
 use mp4_atom::ReadFrom;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rtc_rtp::codec::{av1::Av1Payloader, h264::H264Payloader, vp8::Vp8Payloader, vp9::Vp9Payloader};
+use rtc_rtp::codec::{
+    av1::Av1Payloader, h264::H264Payloader, vp8::Vp8Payloader, vp9::Vp9Payloader,
+};
 use rtc_rtp::packetizer::Payloader;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,8 +57,14 @@ pub struct Network {
     pub seed: u64,
 }
 
-pub const GOOD: Network =
-    Network { delay_us: 20_000, jitter_us: 2_000, loss: 0.0, retransmit_us: None, duplicates: 0.0, seed: 1 };
+pub const GOOD: Network = Network {
+    delay_us: 20_000,
+    jitter_us: 2_000,
+    loss: 0.0,
+    retransmit_us: None,
+    duplicates: 0.0,
+    seed: 1,
+};
 
 /// A publisher and its network, on a virtual clock.
 pub struct World {
@@ -186,7 +194,13 @@ impl World {
                 let (track, rate) = [(VIDEO, 90), (AUDIO, 48)][audio];
                 let rtp = (now as u64 * rate / 1000) as u32;
                 self.send(now, |arrived| {
-                    Owned::Other(Record::SenderReport { source: SOURCE, track, ntp: ntp(now), rtp, arrived })
+                    Owned::Other(Record::SenderReport {
+                        source: SOURCE,
+                        track,
+                        ntp: ntp(now),
+                        rtp,
+                        arrived,
+                    })
                 });
             } else if now == frame_at {
                 let mut out = Vec::new();
@@ -203,7 +217,13 @@ impl World {
                 self.next_frame += 1;
             } else {
                 if let Some(packet) = self.microphone.take(self.next_packet).unwrap() {
-                    self.packets(now, true, (self.next_packet * 960) as u32, vec![packet.into()], false);
+                    self.packets(
+                        now,
+                        true,
+                        (self.next_packet * 960) as u32,
+                        vec![packet.into()],
+                        false,
+                    );
                 }
                 self.next_packet += 1;
             }
@@ -281,7 +301,10 @@ impl Watch {
         let bytes = Bytes::from(built.slices.concat());
         if let Some(before) = self.parts.last() {
             let (was, is) = (&before.part, &built.part);
-            assert_eq!(is.start, crate::time::MediaTime::from_units(was.resume.next_frame as i64, 30));
+            assert_eq!(
+                is.start,
+                crate::time::MediaTime::from_units(was.resume.next_frame as i64, 30)
+            );
             let follows = if was.last { (was.msn + 1, 0) } else { (was.msn, was.part + 1) };
             assert!((is.msn, is.part) == follows || (is.msn, is.part) == (was.msn + 1, 0));
         }
@@ -302,7 +325,11 @@ impl Watch {
     pub fn successor(&mut self, events: &mut Vec<Event>) {
         events.retain(|event| match event {
             Event::Begin(presentation) => {
-                assert_eq!(Some(&**presentation), self.presentation.as_ref(), "init segments stand");
+                assert_eq!(
+                    Some(&**presentation),
+                    self.presentation.as_ref(),
+                    "init segments stand"
+                );
                 false
             }
             _ => true,
@@ -342,11 +369,16 @@ impl Watch {
 
     /// Beeps against flashes.
     pub fn offsets(&self, rendition: usize) -> Offsets {
-        let flashes = self.pictures(rendition).iter().enumerate().map(|(index, picture)| {
-            let (luma, stride) = picture.plane(0);
-            let (width, height) = (picture.width() as usize, picture.height() as usize);
-            (index as f64 / 30.0, flash_luma(luma, stride, width, height).unwrap())
-        }).collect::<Vec<_>>();
+        let flashes = self
+            .pictures(rendition)
+            .iter()
+            .enumerate()
+            .map(|(index, picture)| {
+                let (luma, stride) = picture.plane(0);
+                let (width, height) = (picture.width() as usize, picture.height() as usize);
+                (index as f64 / 30.0, flash_luma(luma, stride, width, height).unwrap())
+            })
+            .collect::<Vec<_>>();
         let beeps: Vec<f64> = beep_onsets(&self.sound()).iter().map(|at| at / 48_000.0).collect();
         Offsets::pair(&flash_onsets(flashes), &beeps)
     }

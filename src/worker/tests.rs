@@ -33,7 +33,10 @@ fn every_codec_comes_out_frame_by_frame() {
         assert_exact(&watch, frames);
         assert_in_sequence(&watch.counters(0), 0);
         let figures = core.figures();
-        assert_eq!((figures.decode_errors, figures.packets_lost, figures.frames_repeated), (0, 0, 0));
+        assert_eq!(
+            (figures.decode_errors, figures.packets_lost, figures.frames_repeated),
+            (0, 0, 0)
+        );
         let worst = watch.offsets(0).worst().unwrap();
         assert!(worst <= 20.0, "{codec}: beep against flash {worst:.1} ms");
     }
@@ -65,7 +68,11 @@ fn rungs_of_both_codecs_have_the_same_cuts() {
 fn the_first_part_is_complete_within_a_second_of_the_first_key_frame() {
     let mut world = World::new(class(), GOOD);
     let (watch, _) = transcode(&mut world, start(small(), None), 0.75);
-    assert_eq!(watch.parts.len(), 1, "within 0.75 s on the virtual clock: the rest is encoding time");
+    assert_eq!(
+        watch.parts.len(),
+        1,
+        "within 0.75 s on the virtual clock: the rest is encoding time"
+    );
 }
 
 #[test]
@@ -122,7 +129,12 @@ fn five_percent_loss_without_repair_still_makes_every_frame() {
 
 #[test]
 fn a_frozen_and_muted_publisher_leaves_the_last_picture_and_silence() {
-    let acts = vec![(2.0, Act::StopVideo), (2.0, Act::StopAudio), (5.0, Act::ResumeVideo), (5.0, Act::ResumeAudio)];
+    let acts = vec![
+        (2.0, Act::StopVideo),
+        (2.0, Act::StopAudio),
+        (5.0, Act::ResumeVideo),
+        (5.0, Act::ResumeAudio),
+    ];
     let mut world = World::new(Class { acts, ..class() }, GOOD);
     let (watch, core) = transcode(&mut world, start(small(), None), 9.0);
     let frames = watch.parts.last().unwrap().part.resume.next_frame;
@@ -159,7 +171,10 @@ fn a_source_that_changes_its_size_stays_on_the_canvas() {
     assert_eq!(core.figures().decode_errors, 0);
     for picture in &watch.pictures(0)[40..50] {
         let row = picture.rows(0).nth(90).unwrap();
-        assert!(row[..90].iter().chain(&row[230..]).all(|luma| *luma < 32), "black beside a portrait");
+        assert!(
+            row[..90].iter().chain(&row[230..]).all(|luma| *luma < 32),
+            "black beside a portrait"
+        );
     }
 }
 
@@ -210,7 +225,8 @@ fn a_successor_goes_on_with_the_very_next_frame() {
         watch.samples[0].truncate(resume.next_frame as usize);
         watch.samples[1].truncate(resume.next_aac as usize);
 
-        let mut next = Core::new(start(small(), Some(resume.clone())), encoders::Mode::Inline).unwrap();
+        let mut next =
+            Core::new(start(small(), Some(resume.clone())), encoders::Mode::Inline).unwrap();
         let mut events = Vec::new();
         // From the newest key frame that is early enough, as the live loop seeks.
         let frame_us = resume.next_frame as i64 * 1_000_000 / 30;
@@ -233,7 +249,10 @@ fn a_successor_goes_on_with_the_very_next_frame() {
         drive(&mut next, &mut watch, &mut world, 9.0);
         let restart = &watch.parts[parts].part;
         assert_eq!((restart.msn, restart.part), (resume.next_msn, 0));
-        assert!(restart.fragments.iter().all(|f| f.independent), "an IDR at exactly the next frame");
+        assert!(
+            restart.fragments.iter().all(|f| f.independent),
+            "an IDR at exactly the next frame"
+        );
         assert_exact(&watch, watch.parts.last().unwrap().part.resume.next_frame);
         assert_in_sequence(&watch.counters(0), 0);
         // The sound has no seam: beeps stay where they belong, across the restart too.
@@ -289,7 +308,11 @@ fn a_rung_given_up_before_is_not_encoded_again() {
     let mut world = World::new(class(), GOOD);
     let start = crate::link::wire::Start { dropped: vec![1], ..start(rungs, None) };
     let (mut watch, mut core) = transcode(&mut world, start, 2.0);
-    assert_eq!(watch.presentation.as_ref().unwrap().renditions.len(), 3, "the playlists still name it");
+    assert_eq!(
+        watch.presentation.as_ref().unwrap().renditions.len(),
+        3,
+        "the playlists still name it"
+    );
     assert!(watch.parts.iter().all(|built| built.part.fragments.iter().all(|f| f.rendition != 1)));
     assert!(watch.dropped.is_empty(), "that was said before");
 

@@ -137,10 +137,8 @@ fn vp9(payload: &Bytes) -> Result<Piece, Malformed> {
     let data = packet.depacketize(payload).map_err(|_| Malformed)?;
     // Some senders never say that a frame is predicted, so its own header has to agree (VP9, 6.2:
     // frame_marker, profile, show_existing_frame, frame_type; a reserved bit comes first in profile 3).
-    let header = u16::from_be_bytes([
-        data.first().copied().unwrap_or(0),
-        data.get(1).copied().unwrap_or(0),
-    ]);
+    let header =
+        u16::from_be_bytes([data.first().copied().unwrap_or(0), data.get(1).copied().unwrap_or(0)]);
     let shift = if header & 0x3000 == 0x3000 { 1 } else { 0 };
     let intra = header & 0xc000 == 0x8000 && (header << shift) & 0x0c00 == 0;
     let key = intra && !packet.p && packet.b && packet.sid == 0;

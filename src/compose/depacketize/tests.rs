@@ -5,7 +5,9 @@ use hw::codec::{
     Framing, Picture, VideoDecoder, VideoEncoder, VideoEncoderConfig, VideoIn, VideoOut,
 };
 use proptest::prelude::*;
-use rtc_rtp::codec::{av1::Av1Payloader, h264::H264Payloader, vp8::Vp8Payloader, vp9::Vp9Payloader};
+use rtc_rtp::codec::{
+    av1::Av1Payloader, h264::H264Payloader, vp8::Vp8Payloader, vp9::Vp9Payloader,
+};
 use rtc_rtp::packetizer::Payloader;
 
 const CODECS: [(SourceCodec, VideoOut, VideoIn); 4] = [
@@ -269,7 +271,8 @@ fn an_endless_access_unit_does_not_fill_the_memory() {
         for number in 0..6_000 {
             let mut payload = if number == 0 { first.clone() } else { middle.clone() };
             payload.resize(1_000, 7);
-            let packet = Packet { rtp: 0, marker: false, arrived: HostTime(0), payload: payload.into() };
+            let packet =
+                Packet { rtp: 0, marker: false, arrived: HostTime(0), payload: payload.into() };
             assembler.push(&packet, &mut out);
         }
         let held = assembler.open.as_ref().map_or(0, |open| open.data.len());
