@@ -138,7 +138,8 @@ impl Reader {
 
     /// Stands at the end: the next record is one that is not yet written.
     pub fn seek_end(&mut self) {
-        (self.pos, self.number) = (self.head(), None);
+        let head = self.head();
+        (self.pos, self.number) = (head, first_number(head));
     }
 
     /// Stands at the newest mark; `false`, and unmoved, when the ring holds none.
@@ -210,7 +211,9 @@ impl Reader {
             _ => return Err(missed(Miss::Corrupt)),
         };
         let end = pos.checked_add(record_size(len) as u64);
-        if !pos.is_multiple_of(8) || end.is_none_or(|end| end > head) {
+        // Records lie between here and a head that is at most one ring away.
+        let near = head.saturating_sub(pos) <= self.capacity as u64;
+        if !pos.is_multiple_of(8) || !near || end.is_none_or(|end| end > head) {
             return Err(missed(Miss::Corrupt));
         }
         let count = len.div_ceil(8);
@@ -247,7 +250,7 @@ impl Reader {
         for _ in 0..8 {
             let tail = self.tail();
             if tail == self.head() {
-                return (tail, None);
+                return (tail, first_number(tail));
             }
             let number = u64::from_le(self.words[self.area.at(tail.wrapping_add(8))].load(Relaxed));
             fence(Acquire);
@@ -264,4 +267,9 @@ impl Reader {
         fence(Acquire);
         value
     }
+}
+
+/// The number of the record that will stand at `head`, where that is known: in a new ring.
+fn first_number(head: u64) -> Option<u64> {
+    (head == 0).then_some(0)
 }
