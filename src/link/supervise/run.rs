@@ -182,8 +182,7 @@ impl Supervisor {
         let order =
             wire::encode(&ToTranscoder::Start(Box::new(start))).map_err(|e| e.to_string())?;
         let (socket, theirs) = SeqPacket::pair().map_err(|e| format!("socket pair: {e}"))?;
-        let fds = vec![copy(&theirs)?, copy(&self.ring)?, copy(&*self.bell)?];
-        drop(theirs);
+        let fds = vec![theirs.into(), copy(&self.ring)?, copy(&*self.bell)?];
         let Launch { exe, args, env } = self.launch.clone();
         let what = Spawn { exe, args, env, fds };
         // fork and exec take milliseconds, more on a loaded box.

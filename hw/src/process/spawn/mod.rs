@@ -4,6 +4,9 @@
 //! (its own error pipe may sit there) nor give a pidfd on stable Rust. What happens between `fork`
 //! and `execve` is a short list of system calls on data prepared before.
 
+#[cfg(test)]
+mod tests;
+
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
