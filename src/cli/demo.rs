@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     /// What to log: warn, info, debug or a tracing filter.
-    #[arg(long, default_value = "warn")]
+    #[arg(long, default_value = "warn,rtc_dtls=error")]
     log: String,
     #[command(flatten)]
     class: ClassArgs,

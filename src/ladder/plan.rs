@@ -220,7 +220,7 @@ impl Chooser<'_> {
         }
         if self.cost(VideoCodec::Av1, 720).is_none() {
             words.push(
-                "AV1 was not measured here: SVT-AV1 does not open. See `proscenium doctor`.".into(),
+                "AV1 was not measured here: SVT-AV1 does not open. Install libsvtav1enc2 and run `proscenium plan --recalibrate`.".into(),
             );
             return Vec::new();
         }

@@ -106,7 +106,7 @@ impl VideoDecoder {
             codec: name,
             option: None,
             said: said_or_code(said, code),
-            cure: "Check the installation with `proscenium doctor`".into(),
+            cure: "Install FFmpeg 7.1 with all its decoders: libavcodec61 of Debian 13".into(),
         })?;
         Ok(Self { context, name, normalizer: Normalizer::default() })
     }
