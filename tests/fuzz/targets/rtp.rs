@@ -53,11 +53,14 @@ const FOUND: [&[u8]; 1] = [
     b"\x03\0\x11\x02{\x0c\x08\0\xd1\0\x04<\xff\xbc\xd3\x80\0\x06\x01|E\x04\x05o1\x06\0\x05\x03A\x9a$l",
 ];
 
+/// A packet's flags and payload, see [`rtp`].
+type Flagged = (u8, Vec<u8>);
+
 pub fn rtp_seeds() -> Vec<Vec<u8>> {
     let sps: &[u8] = &[0x67, 0x42, 0xc0, 0x1e, 0xd9, 0x00, 0xa0, 0x47, 0xfe, 0xc8];
     let pps: &[u8] = &[0x68, 0xce, 0x3c, 0x80];
     let stap = [&[0x78, 0, sps.len() as u8], sps, &[0, pps.len() as u8], pps].concat();
-    let streams: [(u8, Vec<(u8, Vec<u8>)>); 5] = [
+    let streams: [(u8, Vec<Flagged>); 5] = [
         (
             0,
             vec![
