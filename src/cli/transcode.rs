@@ -43,7 +43,7 @@ fn parse_rung(text: &str) -> Result<Rung, String> {
         other => return Err(format!("'{other}' is no output codec: use h264 or av1")),
     };
     let side = |text: &str| match text.parse::<u32>() {
-        Ok(side) if side >= 16 && side <= 8192 && side % 2 == 0 => Ok(side),
+        Ok(side) if (16..=8192).contains(&side) && side % 2 == 0 => Ok(side),
         _ => Err(format!("'{text}' is no side of a picture: use an even number from 16 to 8192")),
     };
     let (width, height) =

@@ -126,13 +126,14 @@ impl Child {
             wait([(self.sender.socket.as_fd(), false), (self.bell.as_fd(), false)], timeout)?;
         // Silenced before the ring is read: what comes after rings anew.
         let news = rang && self.bell.silence();
-        while message {
-            match self.receive()? {
-                Some(ToTranscoder::Stop) => self.stop = true,
-                Some(ToTranscoder::Start(_)) => {
-                    return Err(ChildError::Unexpected("a second Start"));
+        if message {
+            while let Some(order) = self.receive()? {
+                match order {
+                    ToTranscoder::Stop => self.stop = true,
+                    ToTranscoder::Start(_) => {
+                        return Err(ChildError::Unexpected("a second Start"));
+                    }
                 }
-                None => break,
             }
         }
         Ok(Wake { news, stop: self.stop })

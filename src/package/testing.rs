@@ -103,7 +103,7 @@ impl Parts {
                 } else {
                     self.geometry.frame_time(frames)
                 },
-                independent: sound || self.in_segment % 60 == 0,
+                independent: sound || self.in_segment.is_multiple_of(60),
             });
             bytes.extend_from_slice(text.as_bytes());
         }

@@ -58,7 +58,7 @@ fn what_breaks_a_rule_is_refused_whole() {
         ("segment", Box::new(|p| p.msn += 1)),
         ("part", Box::new(|p| p.part += 1)),
         ("repeat", Box::new(|p| p.part -= 1)),
-        ("start", Box::new(|p| p.start = p.start + MediaTime(1))),
+        ("start", Box::new(|p| p.start += MediaTime(1))),
         ("no fragments", Box::new(|p| p.fragments.clear())),
         ("stranger", Box::new(|p| p.fragments[0].rendition = 4)),
         ("twice", Box::new(|p| p.fragments[0].rendition = 1)),

@@ -273,7 +273,7 @@ mod tests {
         // Quoted by the TypeScript reader's test.
         let stamp = Stamp { frame: 0x0001_E240, wall_ms: 0x89AB_CDEF };
         assert_eq!(stamp.check(), 0x8B);
-        assert_eq!(stamp.rows(), [0xA_0001_E240_8, 0x5_89AB_CDEF_B]);
+        assert_eq!(stamp.rows(), [0xA0_001E_2408, 0x58_9ABC_DEFB]);
     }
 
     #[test]

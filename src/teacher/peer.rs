@@ -208,7 +208,7 @@ impl Peer {
             loop {
                 match track.poll().await? {
                     TrackLocalEvent::OnRtcpPacket(packets)
-                        if packets.iter().any(is_key_frame_request) =>
+                        if packets.iter().any(|packet| is_key_frame_request(packet.as_ref())) =>
                     {
                         return Some(());
                     }
@@ -291,7 +291,7 @@ pub(super) fn opus_codec() -> RTCRtpCodec {
     }
 }
 
-fn is_key_frame_request(packet: &Box<dyn rtc::rtcp::Packet>) -> bool {
+fn is_key_frame_request(packet: &dyn rtc::rtcp::Packet) -> bool {
     let packet = packet.as_any();
     packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>()
 }
@@ -349,7 +349,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
 
     fn handle_read(&mut self, mut message: TaggedPacket) -> Result<(), RtcError> {
         if let (None, Packet::Rtcp(packets)) = (&self.count, &message.message.packet)
-            && packets.iter().any(is_key_frame_request)
+            && packets.iter().any(|packet| is_key_frame_request(packet.as_ref()))
         {
             message.message.add(Attribute::DeliverToApplication);
         }

@@ -424,7 +424,7 @@ async fn send(
             biased;
             _ = reports.tick() => {
                 considered += 1;
-                if considered > REPORTS_A_SECOND && considered % REPORTS_A_SECOND != 0 {
+                if considered > REPORTS_A_SECOND && !considered.is_multiple_of(REPORTS_A_SECOND) {
                     continue;
                 }
                 let since = epoch.elapsed_us();

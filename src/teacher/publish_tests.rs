@@ -137,7 +137,7 @@ fn publish(receiver: &Receiver, class: Class) -> Publish {
 fn captured_us(data: &MediaData) -> Option<i64> {
     let report = data.last_sender_info.as_ref()?;
     let ntp = report.ntp_time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as i64;
-    let rate = i64::from(data.time.denom() as u32);
+    let rate = i64::from(data.time.denom());
     // Timestamps are 32 bits on the wire and extended apart from each other: compare modulo 2^32.
     let ticks = (data.time.numer() as u32).wrapping_sub(report.rtp_time.numer() as u32) as i32;
     Some(ntp + i64::from(ticks) * 1_000_000 / rate)

@@ -40,7 +40,7 @@ impl Owned {
     pub fn record(&self) -> Record<'_> {
         match self {
             Self::Rtp { head, payload } => Record::Rtp(RtpRecord { payload, ..*head }),
-            Self::Other(record) => record.clone(),
+            Self::Other(record) => *record,
         }
     }
 }
@@ -429,11 +429,11 @@ fn trak(rendition: &Rendition) -> mp4_atom::Codec {
 fn header_of(rendition: &Rendition) -> VideoHeader {
     match trak(rendition) {
         mp4_atom::Codec::Avc1(avc1) => VideoHeader::H264 {
-            sps: avc1.avcc.sequence_parameter_sets[0].to_vec().into(),
-            pps: avc1.avcc.picture_parameter_sets[0].to_vec().into(),
+            sps: avc1.avcc.sequence_parameter_sets[0].to_vec(),
+            pps: avc1.avcc.picture_parameter_sets[0].to_vec(),
         },
         mp4_atom::Codec::Av01(av01) => {
-            VideoHeader::Av1 { sequence_header: av01.av1c.config_obus.clone().into() }
+            VideoHeader::Av1 { sequence_header: av01.av1c.config_obus.clone() }
         }
         other => panic!("{other:?}"),
     }

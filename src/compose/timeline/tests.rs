@@ -71,6 +71,8 @@ fn ntp(seconds: f64) -> u64 {
     ((3.9e9 + seconds) * 4_294_967_296.0) as u64
 }
 
+type Check<'a> = &'a mut dyn FnMut(f64, &BTreeMap<TrackId, f64>, &Timeline);
+
 struct Run<'a> {
     streams: Vec<Stream>,
     seconds: f64,
@@ -78,7 +80,7 @@ struct Run<'a> {
     /// The sender's wall clock against the box's, at a time.
     wall: &'a dyn Fn(f64) -> f64,
     /// Called every second: (time, host time of a capture at that time by each stream).
-    check: &'a mut dyn FnMut(f64, &BTreeMap<TrackId, f64>, &Timeline),
+    check: Check<'a>,
 }
 
 fn simulate(run: Run<'_>) -> Timeline {

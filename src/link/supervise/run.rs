@@ -150,9 +150,8 @@ impl Supervisor {
             biased;
             sent = events.send(event) => sent.map_err(|_| ()),
             () = async {
-                match self.ordered().await {
-                    Some(until) => sleep_until(until + GONE).await,
-                    None => {}
+                if let Some(until) = self.ordered().await {
+                    sleep_until(until + GONE).await;
                 }
             } => Err(()),
         }
