@@ -122,7 +122,7 @@ export class Box {
     const room = this.rooms.get(name) ?? this.room(name);
     room.class = new Class(this.made);
     room.state = "live";
-    room.since = new Date().toISOString();
+    room.since = Date.now();
     return room.class;
   }
   finish(name) {
@@ -139,9 +139,9 @@ export class Box {
 
   describe(room) {
     const renditions = room.class
-      ? RUNGS.map((r) => ({ name: r.name, codec: r.codecs, width: r.width, height: r.height, bitrate: r.bitrate, dropped: room.class.gone.has(r.name) }))
+      ? RUNGS.map((r) => ({ name: r.name, codecs: r.codecs, width: r.width, height: r.height, bitrate: r.bitrate, dropped: room.class.gone.has(r.name) ? "too slow" : null }))
       : [];
-    return { room: room.room, title: room.title, state: room.state, session: room.class?.session ?? null, since: room.since, renditions };
+    return { room: room.room, title: room.title, state: room.state, viewers: 0, session: room.class?.session ?? null, since_ms: room.since, publisher: room.state === "live", renditions };
   }
 
   async answer(request, response) {

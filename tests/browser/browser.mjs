@@ -31,7 +31,11 @@ export async function open(browser, url, options = {}, script = null) {
   const own = new URL(url).host;
   page.on("pageerror", (error) => page.complaints.push(`error: ${error.message}`));
   page.on("console", (message) => {
-    if (message.type() === "error") page.complaints.push(`console: ${message.text()}`);
+    // The answer behind a resource that failed to load is kept below, with its address.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) page.complaints.push(`console: ${message.text()}`);
+  });
+  page.on("response", (response) => {
+    if (response.status() >= 400) page.complaints.push(`${response.status()} for ${response.request().method()} ${response.url()}`);
   });
   page.on("request", (request) => {
     const to = new URL(request.url());

@@ -53,8 +53,8 @@ test("a page's room is the last part of its address, where a room can have that 
 });
 
 test("what the box says of a room is read with care", () => {
-  assert.deepEqual(readRoom({ room: "r", state: "live", session: "s", renditions: [{ name: "v", codec: "av1", height: 720, dropped: true }, 3, { codec: "x" }] }), {
-    room: "r", title: "r", state: "live", session: "s", since: null, viewers: null, renditions: [{ name: "v", codec: "av1", height: 720, dropped: true }],
+  assert.deepEqual(readRoom({ room: "r", state: "live", session: "s", renditions: [{ name: "v", codecs: "av01.0.05M.08", width: 1280, height: 720, bitrate: 9, dropped: "too slow" }, { name: "a", codecs: "mp4a.40.2", width: null, height: null, dropped: null }, 3, { codecs: "x" }] }), {
+    room: "r", title: "r", state: "live", session: "s", viewers: null, renditions: [{ name: "v", codec: "av01.0.05M.08", dropped: true, width: 1280, height: 720, bitrate: 9 }, { name: "a", codec: "mp4a.40.2", dropped: false }],
   });
   assert.equal(readRoom({ room: "r", state: "paused" })?.state, "waiting");
   assert.deepEqual([0, 7, -1, "7"].map((viewers) => readRoom({ room: "r", viewers })?.viewers), [0, 7, null, null]);

@@ -20,10 +20,12 @@ export function roomOf(pathname: string): string | null {
 
 export interface Rendition {
   name: string;
+  /** RFC 6381. */
   codec: string;
   width?: number;
   height?: number;
   bitrate?: number;
+  /** The box has given it up. */
   dropped: boolean;
 }
 
@@ -33,7 +35,6 @@ export interface Room {
   title: string;
   state: RoomState;
   session: string | null;
-  since: string | null;
   /** Players that asked for media lately; null where the box does not say. */
   viewers: number | null;
   renditions: Rendition[];
@@ -55,14 +56,13 @@ export function readRoom(value: unknown): Room | null {
     title: text(from["title"]) ?? room,
     state: phaseOf(from["state"]),
     session: text(from["session"]),
-    since: text(from["since"]),
     viewers: from["viewers"] === 0 ? 0 : (count(from["viewers"]) ?? null),
     renditions: renditions.flatMap((value: unknown): Rendition[] => {
       if (typeof value !== "object" || value === null) return [];
       const from = value as Record<string, unknown>;
       const name = text(from["name"]);
       if (!name) return [];
-      const rendition: Rendition = { name, codec: text(from["codec"]) ?? "", dropped: from["dropped"] === true };
+      const rendition: Rendition = { name, codec: text(from["codecs"]) ?? "", dropped: text(from["dropped"]) !== null };
       const width = count(from["width"]);
       const height = count(from["height"]);
       const bitrate = count(from["bitrate"]);

@@ -167,14 +167,15 @@ export class Publisher {
 
   /** Ends the connection and, on the box, the resource; without waiting for long. */
   async #leave(): Promise<void> {
-    const resource = this.#resource;
-    this.#resource = null;
-    this.#pc?.close();
-    this.#pc = null;
-    if (!resource) return;
-    const headers: Record<string, string> = this.#token ? { authorization: `Bearer ${this.#token}` } : {};
-    // keepalive lets it arrive after the page is gone.
-    await fetch(resource, { method: "DELETE", headers, keepalive: true, signal: AbortSignal.timeout(3000) }).catch(() => undefined);
+    const [resource, pc] = [this.#resource, this.#pc];
+    this.#resource = this.#pc = null;
+    if (resource) {
+      const headers: Record<string, string> = this.#token ? { authorization: `Bearer ${this.#token}` } : {};
+      // keepalive lets it arrive after the page is gone. The connection is closed after it: closed first, its end
+      // would end the resource too, and there would be nothing left to delete.
+      await fetch(resource, { method: "DELETE", headers, keepalive: true, signal: AbortSignal.timeout(2000) }).catch(() => undefined);
+    }
+    pc?.close();
   }
 
   async #attach(): Promise<void> {
