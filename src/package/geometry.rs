@@ -100,9 +100,9 @@ impl Geometry {
         Ok(geometry)
     }
 
-    /// Start of video frame `frame`.
+    /// Start of video frame `frame`; the end of time for numbers no class can reach.
     pub fn frame_time(&self, frame: u64) -> MediaTime {
-        MediaTime((frame * (MediaTime::HZ as u64 / self.fps)) as i64)
+        MediaTime(frame.saturating_mul(MediaTime::HZ as u64 / self.fps).min(i64::MAX as u64) as i64)
     }
 
     /// Start of AAC frame `aac`.

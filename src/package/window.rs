@@ -275,6 +275,10 @@ impl Window {
         if frame - self.next_frame < self.geometry.part_frames() && !part.last {
             return rule("only the last part of a segment may be short");
         }
+        // A successor would go on from there, and be refused for ever.
+        if part.resume.next_msn.checked_sub(1) != Some(msn) {
+            return rule("a successor must open the segment after this one");
+        }
         if part.start != self.geometry.frame_time(self.next_frame) {
             return rule("it must start where the part before ended");
         }

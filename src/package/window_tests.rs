@@ -70,6 +70,7 @@ fn what_breaks_a_rule_is_refused_whole() {
         ("no frames", Box::new(|p| p.resume.next_frame -= 10)),
         ("far frames", Box::new(|p| p.resume.next_frame = u64::MAX)),
         ("sound", Box::new(|p| p.resume.next_aac += 1)),
+        ("successor", Box::new(|p| p.resume.next_msn += 1)),
     ];
     for (name, damage) in damages {
         let (mut window, mut source) = (window.clone(), source.clone());
@@ -101,7 +102,8 @@ fn nothing_follows_the_end() {
 
 #[test]
 fn presentations_that_cannot_be_written_into_urls_are_refused() {
-    let damages: Vec<Box<dyn Fn(&mut Presentation)>> = vec![
+    type Damage = Box<dyn Fn(&mut Presentation)>;
+    let damages: Vec<Damage> = vec![
         Box::new(|p| p.renditions[0].name = "../x".into()),
         Box::new(|p| p.renditions[0].name = "audio".into()),
         Box::new(|p| p.renditions[0].codecs = "avc1\"\n#".into()),
