@@ -104,7 +104,8 @@ function readout(): void {
 }
 
 function showLevels(): void {
-  menu.show({ rungs: player?.rungs ?? [], showing: player?.showing ?? -1, manual: player?.manual ?? -1 });
+  const { rungs, showing, manual, dropped } = player ?? { rungs: [], showing: -1, manual: -1, dropped: new Set<number>() };
+  menu.show({ rungs, showing, manual, dropped });
 }
 
 /** Learns the box's clock from the dates of some small answers; again now and then, for clocks drift. */

@@ -103,6 +103,7 @@ export class Player {
   readonly #target = new Target();
   readonly #end = new AbortController();
   readonly #resting = new Map<number, number>();
+  #renditions: readonly Rendition[] = [];
   #dropped = new Set<number>();
   readonly #wish: Family;
   #frames = { since: 0, shown: 0, dropped: 0 };
@@ -117,6 +118,7 @@ export class Player {
   #pausedAt: number | null = null;
   #byChoice = false;
   #idle = { end: 0, since: 0 };
+  #loading = false;
 
   constructor(video: HTMLVideoElement, wanted: Family, observer: Observer) {
     this.#video = video;
@@ -160,6 +162,10 @@ export class Player {
   get manual(): number {
     return this.#manual;
   }
+  /** Rungs that the box has given up. */
+  get dropped(): ReadonlySet<number> {
+    return this.#dropped;
+  }
   get bandwidth(): number | null {
     const estimate = this.#hls.bandwidthEstimate;
     return Number.isFinite(estimate) ? Math.round(estimate) : null;
@@ -195,8 +201,10 @@ export class Player {
 
   /** What the box says of its rungs. */
   renditions(list: readonly Rendition[]): void {
+    this.#renditions = list;
     this.#dropped = droppedOf(this.rungs, list);
     if (this.#dropped.has(this.#manual)) this.select(-1);
+    else this.#observer.levels();
   }
 
   /** To where the class is now. */
@@ -225,11 +233,14 @@ export class Player {
     const hls = this.#hls;
     const on = { signal: this.#end.signal };
     hls.on(Events.MANIFEST_PARSED, () => {
+      this.#dropped = droppedOf(this.rungs, this.#renditions);
       const first = choose(this.rungs, this.#wanted, guess(), this.#out());
       if (first >= 0) hls.startLevel = first;
       this.#observer.levels();
       void this.start();
     });
+    hls.on(Events.FRAG_LOADING, (_event, { frag }) => (this.#loading ||= frag.type === "main"));
+    hls.on(Events.FRAG_BUFFERED, (_event, { frag }) => (this.#loading &&= frag.type !== "main"));
     hls.on(Events.LEVEL_SWITCHED, () => this.#observer.levels());
     hls.on(Events.LEVELS_UPDATED, () => this.#observer.levels());
     hls.on(Events.ERROR, (_event, data) => this.#trouble(data));
@@ -307,7 +318,7 @@ export class Player {
    */
   #prod(now: number, part: number, edge: number): void {
     const end = this.#hls.mainForwardBufferInfo?.end ?? 0;
-    if (Math.abs(end - this.#idle.end) > 0.01 || edge - end < 1.5 * part) this.#idle = { end, since: now };
+    if (this.#loading || Math.abs(end - this.#idle.end) > 0.01 || edge - end < 1.5 * part) this.#idle = { end, since: now };
     if (this.buffer > 0.7 || now - this.#idle.since < 2 * part * 1000) return;
     this.#idle = { end, since: now + 2000 };
     this.#note("idle", false, `nothing loaded after ${end.toFixed(3)}, while ${edge.toFixed(3)} is listed`);
@@ -353,6 +364,7 @@ export class Player {
 
   #trouble(data: ErrorData): void {
     this.#note(data.details, data.fatal, data.error?.message ?? "");
+    if (!data.frag || data.frag.type === "main") this.#loading = false;
     const code = data.response?.code ?? 0;
     const level = data.frag?.level ?? data.level ?? data.context?.level ?? undefined;
     const ofPicture = data.frag ? data.frag.type === "main" : true;

@@ -9,6 +9,8 @@ export interface Choice {
   showing: number;
   /** Index of what was chosen by hand, -1 for Auto. */
   manual: number;
+  /** Indexes that the box makes no more. */
+  dropped: ReadonlySet<number>;
 }
 
 export class QualityMenu {
@@ -44,7 +46,7 @@ export class QualityMenu {
     });
   }
 
-  show({ rungs, showing, manual }: Choice): void {
+  show({ rungs, showing, manual, dropped }: Choice): void {
     const now = rungs[showing];
     const text = now ? label(now) : say("watch.quality");
     const auto = manual < 0 && now ? say("watch.quality.auto.now", { rung: text }) : say("watch.quality.auto");
@@ -53,7 +55,7 @@ export class QualityMenu {
     this.#button.setAttribute("aria-label", say("watch.quality.label", { rung: text }));
     const items = [{ index: -1, text: auto }, ...menuOrder(rungs).flatMap((index) => {
       const rung = rungs[index];
-      return rung ? [{ index, text: label(rung) }] : [];
+      return rung && !dropped.has(index) ? [{ index, text: label(rung) }] : [];
     })];
     const drawn = JSON.stringify([items, manual]);
     if (drawn === this.#drawn) return;
