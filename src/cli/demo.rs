@@ -41,6 +41,12 @@ pub struct Args {
     /// Start the room without the teacher, so that somebody else can teach through the link.
     #[arg(long)]
     no_teacher: bool,
+    /// Height of the best rung, in pixels.
+    #[arg(long, value_name = "PIXELS")]
+    top_height: Option<u32>,
+    /// Encode no AV1, whatever the box could do.
+    #[arg(long)]
+    no_av1: bool,
     /// Print events as JSON, one a line.
     #[arg(long)]
     json: bool,
@@ -104,6 +110,8 @@ fn configure(args: &Args) -> Result<Config> {
     config.sfu.announce_loopback = true;
     config.room =
         vec![RoomConfig { name: args.room.clone(), title: Some("A synthetic class".into()) }];
+    config.ladder.av1 = !args.no_av1;
+    config.ladder.top_height = args.top_height.unwrap_or(config.ladder.top_height);
     config.paths.state = state_folder();
     std::fs::create_dir_all(&config.paths.state)
         .with_context(|| format!("cannot make {}", config.paths.state.display()))?;
@@ -144,12 +152,12 @@ async fn give(args: &Args, links: &Links, rungs: &[String]) -> Result<Option<Fig
         return Ok(None);
     }
     let asked = Instant::now();
-    let publisher = Publisher::start(Publish {
+    let publisher = Box::pin(Publisher::start(Publish {
         endpoint: links.whip.clone(),
         token: Some(links.token.clone()),
         class: args.class.class(),
         network: None,
-    })
+    }))
     .await
     .context("the teacher cannot publish")?;
     let watched = async {

@@ -139,6 +139,12 @@ pub struct CheckArgs {
     /// Largest distance of sound from picture, in milliseconds.
     #[arg(long, default_value_t = 20.0)]
     offset: f64,
+    /// Largest share of frames that may repeat another or be missing: a busy machine's camera skips.
+    #[arg(long, default_value_t = 0.01, value_parser = parse_share)]
+    uneven: f64,
+    /// Frames a second of the class that is measured.
+    #[arg(long, default_value_t = 30)]
+    fps: u32,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -220,12 +226,12 @@ async fn publish(args: PublishArgs) -> Result<ExitCode> {
     };
     let down = Conditions { delay: up.delay, ..Conditions::default() };
     let bad = up.loss > 0.0 || up.delay + up.jitter > Duration::ZERO;
-    let publisher = Publisher::start(Publish {
+    let publisher = Box::pin(Publisher::start(Publish {
         endpoint: args.endpoint.clone(),
         token: args.token,
         class: args.class.class(),
         network: bad.then_some((up, down)),
-    })
+    }))
     .await?;
     if !args.json {
         println!("live at {}", args.endpoint);
@@ -262,7 +268,7 @@ async fn check(args: CheckArgs) -> Result<ExitCode> {
             folder.0.as_path()
         }
     };
-    let limits = Limits { offset_ms: args.offset, ..Limits::default() };
+    let limits = Limits { offset_ms: args.offset, uneven: args.uneven, fps: args.fps };
     let report = check::check(&args.index, f64::from(args.seconds), keep, limits).await?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);

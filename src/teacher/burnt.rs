@@ -9,7 +9,10 @@
 //! `42*H/45 .. 44*H/45`. In a 16:9 picture the blocks are squares: 32 pixels at 1280x720, 16 at
 //! 640x360. Where a picture is letterboxed, W, H and the origin are those of the content.
 //!
-//! **Blocks.** A white block (luma 235) is a 1, a black block (luma 16) is a 0; chroma is grey.
+//! **Blocks.** A white block (luma 235) is a 1, a black block (luma 16) is a 0; chroma is grey. A
+//! white block keeps an eighth of its width and height black at each edge: a block that turns from
+//! flat black to flat white as a whole is just what fast encoders miss (they compare variances, and
+//! both have none), and the clock is to measure time, not to find that out.
 //!
 //! | columns | row 0 | row 1 |
 //! |---|---|---|
@@ -115,14 +118,16 @@ impl Stamp {
     /// Draws the clock into a luma plane. A plane too small for it is left alone.
     pub fn draw(self, luma: &mut [u8], stride: usize, width: usize, height: usize) {
         for (row, bits) in self.rows().into_iter().enumerate() {
+            let lit = without_edges(rows_of(row, height));
             for y in rows_of(row, height) {
-                let Some(line) = luma.get_mut(y * stride..y * stride + width) else {
-                    return;
-                };
-                for column in 0..COLUMNS {
-                    let white = bits >> (COLUMNS - 1 - column) & 1 == 1;
-                    if let Some(block) = line.get_mut(columns_of(column, width)) {
-                        block.fill(if white { WHITE } else { BLACK });
+                let Some(line) = luma.get_mut(y * stride..y * stride + width) else { return };
+                line.fill(BLACK);
+                if !lit.contains(&y) {
+                    continue;
+                }
+                for column in (0..COLUMNS).filter(|c| bits >> (COLUMNS - 1 - c) & 1 == 1) {
+                    if let Some(block) = line.get_mut(without_edges(columns_of(column, width))) {
+                        block.fill(WHITE);
                     }
                 }
             }
@@ -192,6 +197,12 @@ fn columns_of(column: usize, width: usize) -> Range<usize> {
 fn rows_of(row: usize, height: usize) -> Range<usize> {
     let unit = ROW_UNIT[row & 1];
     unit * height / UNITS..(unit + 2) * height / UNITS
+}
+
+/// What of a block's range is lit when it is white.
+fn without_edges(range: Range<usize>) -> Range<usize> {
+    let edge = range.len() / 8;
+    range.start + edge..range.end - edge
 }
 
 /// The middle half of a range, at least one element wide.

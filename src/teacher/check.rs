@@ -79,6 +79,8 @@ pub struct Report {
     pub sound_breaks: u64,
     /// Beeps heard.
     pub beeps: usize,
+    /// Renditions that the server gave up meanwhile.
+    pub gone: Vec<String>,
     /// What is wrong, in words; empty when all is well.
     pub faults: Vec<String>,
 }
@@ -90,13 +92,15 @@ pub struct Limits {
     pub offset_ms: f64,
     /// Largest share of output frames that may repeat one, or stand for one that is missing.
     pub uneven: f64,
+    /// Frames a second of the class; a flash begins at every whole second.
+    pub fps: u32,
 }
 
 impl Default for Limits {
     /// 20 ms; one frame in a hundred: the camera's clock and the output's grid beat against each
     /// other, and a shared machine skips a frame now and then.
     fn default() -> Self {
-        Self { offset_ms: 20.0, uneven: 0.01 }
+        Self { offset_ms: 20.0, uneven: 0.01, fps: 30 }
     }
 }
 
@@ -121,6 +125,13 @@ pub async fn check(
 pub async fn measure(collected: &[Collected], limits: Limits) -> Result<Report, CheckError> {
     let mut report = Report::default();
     let mut beeps = None;
+    let (gone, collected): (Vec<Collected>, Vec<Collected>) =
+        collected.iter().cloned().partition(|one| one.gone || one.segments.is_empty());
+    let collected = collected.as_slice();
+    for one in gone {
+        report.faults.push(format!("{}: given up by the server", one.rendition.name));
+        report.gone.push(one.rendition.name);
+    }
     for one in collected.iter().filter(|c| c.rendition.size.is_none()) {
         let stream = probe(&one.file).await?;
         report.sound_breaks += stream.breaks();
@@ -140,7 +151,7 @@ pub async fn measure(collected: &[Collected], limits: Limits) -> Result<Report, 
         report.faults.push("no sound rendition".into());
     }
     for one in collected.iter().filter(|c| c.rendition.size.is_some()) {
-        let video = measure_video(one, beeps.as_deref()).await?;
+        let video = measure_video(one, beeps.as_deref(), limits).await?;
         report.faults.extend(faults(&video, limits));
         report.video.push(video);
     }
@@ -209,7 +220,11 @@ fn segment_faults(collected: &[Collected]) -> Vec<String> {
         .collect()
 }
 
-async fn measure_video(one: &Collected, beeps: Option<&[f64]>) -> Result<Video, CheckError> {
+async fn measure_video(
+    one: &Collected,
+    beeps: Option<&[f64]>,
+    limits: Limits,
+) -> Result<Video, CheckError> {
     let stream = probe(&one.file).await?;
     let seconds: f64 = one.segments.iter().map(|(_, seconds)| seconds).sum();
     let mut video = Video {
@@ -229,16 +244,15 @@ async fn measure_video(one: &Collected, beeps: Option<&[f64]>) -> Result<Video, 
     let (mut pictures, errors) = streams(&mut child);
     let mut picture = vec![0; stream.width * stream.height];
     let mut last: Option<u32> = None;
-    let mut flashes = Vec::new();
+    let mut frames = Vec::new();
     while !picture.is_empty() && pictures.read_exact(&mut picture).await.is_ok() {
         let (width, height) = (stream.width, stream.height);
-        if let (Some(at), Some(luma)) =
-            (stream.time(video.decoded as usize), flash_luma(&picture, width, width, height))
-        {
-            flashes.push((at, luma));
-        }
+        let at =
+            stream.time(video.decoded as usize).zip(flash_luma(&picture, width, width, height));
         video.decoded += 1;
-        let Ok(stamp) = Stamp::read(&picture, width, width, height) else {
+        let stamp = Stamp::read(&picture, width, width, height).ok();
+        frames.extend(at.map(|(at, luma)| (at, luma, stamp)));
+        let Some(stamp) = stamp else {
             video.unreadable += 1;
             continue;
         };
@@ -252,8 +266,29 @@ async fn measure_video(one: &Collected, beeps: Option<&[f64]>) -> Result<Video, 
     }
     video.complaints = errors.await.unwrap_or_default();
     let _ = child.wait().await;
-    video.offsets = beeps.map(|beeps| Offsets::pair(&flash_onsets(flashes), beeps));
+    video.offsets = beeps.map(|beeps| {
+        let (flashes, beeps) = whole_flashes(&frames, beeps, limits.fps);
+        Offsets::pair(&flashes, &beeps)
+    });
     Ok(video)
+}
+
+/// The flashes whose first frame is there, and the beeps without those whose flash lost its first
+/// frame: a camera that skipped it, on a busy machine, lights late, and that is no fault of sound
+/// against picture. It is counted as a missing frame.
+fn whole_flashes(
+    frames: &[(f64, u8, Option<Stamp>)],
+    beeps: &[f64],
+    fps: u32,
+) -> (Vec<f64>, Vec<f64>) {
+    let onsets = flash_onsets(frames.iter().map(|(at, luma, _)| (*at, *luma)));
+    let begins = |onset: f64| {
+        let stamp = frames.iter().find(|(at, _, _)| *at == onset).and_then(|(_, _, stamp)| *stamp);
+        stamp.is_none_or(|stamp| stamp.frame.is_multiple_of(fps.max(1)))
+    };
+    let (whole, torn): (Vec<f64>, Vec<f64>) = onsets.into_iter().partition(|onset| begins(*onset));
+    let excused = |beep: &f64| torn.iter().any(|onset| (onset - beep).abs() < 0.5);
+    (whole, beeps.iter().copied().filter(|beep| !excused(beep)).collect())
 }
 
 /// The sound of a file, mono at 48 kHz, from its first timestamp on.

@@ -66,6 +66,7 @@ fn class(folder: &Path, video_filter: &str, late: i64) -> Vec<Collected> {
         rendition: rendition(name, size),
         file,
         segments: vec![(0, 2.0), (1, 2.0), (2, 2.0)],
+        gone: false,
     };
     vec![
         collected("video", Some((640, 360)), folder.join("v.mp4")),
@@ -124,4 +125,10 @@ async fn segments_that_differ_are_found() {
     collected[1].segments[1].1 = 2.1;
     let report = measure(&collected, Limits::default()).await.unwrap();
     assert_eq!(report.faults, ["audio: other segments than video"]);
+
+    collected[1].segments[1].1 = 2.0;
+    collected.push(Collected { gone: true, ..collected[0].clone() });
+    let report = measure(&collected, Limits::default()).await.unwrap();
+    assert_eq!(report.faults, ["video: given up by the server"]);
+    assert_eq!(report.video.len(), 1, "and the others are measured all the same");
 }

@@ -55,6 +55,8 @@ pub struct Collected {
     pub file: PathBuf,
     /// Sequence number and duration in seconds of each segment, in order.
     pub segments: Vec<(u64, f64)>,
+    /// Whether it went away while it was collected: the server gave the rung up.
+    pub gone: bool,
 }
 
 /// The client.
@@ -158,35 +160,27 @@ impl Hls {
         seconds: f64,
         folder: &Path,
     ) -> Result<Collected, HlsError> {
-        let bad = |what: String| HlsError::Playlist { url: rendition.url.clone(), what };
         let file = folder.join(format!("{}.mp4", rendition.name));
         let mut bytes = Vec::new();
         let mut segments = Vec::new();
-        let mut length = 0.0;
-        let mut msn = from;
+        let (mut length, mut gone) = (0.0, false);
         while length < seconds {
-            let (playlist, text) =
-                self.playlist(&format!("{}?_HLS_msn={msn}", rendition.url)).await?;
-            let place = msn.checked_sub(playlist.media_sequence).map(|n| n as usize);
-            let Some(segment) = place.and_then(|n| playlist.segments.get(n)) else {
-                if text.contains("#EXT-X-ENDLIST") {
+            let msn = from + segments.len() as u64;
+            match self.fetch(&rendition, msn, bytes.is_empty()).await {
+                Ok(Some((more, duration))) => {
+                    bytes.extend_from_slice(&more);
+                    segments.push((msn, duration));
+                    length += duration;
+                }
+                Ok(None) => break,
+                Err(HlsError::Http(HttpError::Refused { status, .. }))
+                    if matches!(status.as_u16(), 404 | 410) =>
+                {
+                    gone = true;
                     break;
                 }
-                return Err(bad(format!("asked for segment {msn} to be there, and it is not")));
-            };
-            if bytes.is_empty() {
-                let map = playlist.segments.iter().find_map(|s| s.map.as_ref());
-                let map = map.ok_or_else(|| bad("no EXT-X-MAP".into()))?;
-                let url = resolve(&rendition.url, &map.uri)
-                    .ok_or_else(|| bad("a bad EXT-X-MAP".into()))?;
-                bytes.extend_from_slice(&self.http.get(&url).await?.body);
+                Err(error) => return Err(error),
             }
-            let url = resolve(&rendition.url, &segment.uri)
-                .ok_or_else(|| bad("a bad segment URL".into()))?;
-            bytes.extend_from_slice(&self.http.get(&url).await?.body);
-            segments.push((msn, f64::from(segment.duration)));
-            length += f64::from(segment.duration);
-            msn += 1;
         }
         let write = {
             let file = file.clone();
@@ -196,6 +190,38 @@ impl Hls {
             .await
             .unwrap_or_else(|e| Err(std::io::Error::other(e)));
         written.map_err(|error| HlsError::File { path: file.clone(), error })?;
-        Ok(Collected { rendition, file, segments })
+        Ok(Collected { rendition, file, segments, gone })
+    }
+
+    /// Segment `msn` once it is whole, after the init segment if that is wanted too, and its duration;
+    /// nothing if the stream ended before it.
+    async fn fetch(
+        &self,
+        rendition: &Rendition,
+        msn: u64,
+        init: bool,
+    ) -> Result<Option<(Vec<u8>, f64)>, HlsError> {
+        let bad = |what: String| HlsError::Playlist { url: rendition.url.clone(), what };
+        let (playlist, text) = self.playlist(&format!("{}?_HLS_msn={msn}", rendition.url)).await?;
+        let place = msn.checked_sub(playlist.media_sequence).map(|n| n as usize);
+        let Some(segment) = place.and_then(|n| playlist.segments.get(n)) else {
+            if text.contains("#EXT-X-ENDLIST") {
+                return Ok(None);
+            }
+            return Err(bad(format!("asked for segment {msn} to be there, and it is not")));
+        };
+        let mut bytes = Vec::new();
+        let mut append = async |uri: &str| {
+            let url =
+                resolve(&rendition.url, uri).ok_or_else(|| bad(format!("a bad URL: {uri}")))?;
+            bytes.extend_from_slice(&self.http.get(&url).await?.body);
+            Ok::<_, HlsError>(())
+        };
+        if init {
+            let map = playlist.segments.iter().find_map(|s| s.map.as_ref());
+            append(&map.ok_or_else(|| bad("no EXT-X-MAP".into()))?.uri).await?;
+        }
+        append(&segment.uri).await?;
+        Ok(Some((bytes, f64::from(segment.duration))))
     }
 }

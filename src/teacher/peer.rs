@@ -128,8 +128,9 @@ impl Peer {
             .with_interceptor_registry(registry)
             .with_handler(Arc::new(Events { state: state_tx, gathered: gathered_tx }))
             .with_udp_addrs(vec![SocketAddr::new(from, 0)])
-            .build()
-            .await?;
+            .build();
+        // Some 20 kB of state machine: on the heap, not in every caller's future.
+        let connection = Box::pin(connection).await?;
 
         let rtx = Some(RTCRtpRtxParameters { ssrc: ssrcs.rtx });
         let video = local_track("video", RtpCodecKind::Video, codec.clone(), ssrcs.video, rtx);
@@ -291,7 +292,8 @@ pub(super) fn opus_codec() -> RTCRtpCodec {
     }
 }
 
-fn is_key_frame_request(packet: &dyn rtc::rtcp::Packet) -> bool {
+#[allow(clippy::borrowed_box)] // what iterating the library's lists of packets yields
+fn is_key_frame_request(packet: &Box<dyn rtc::rtcp::Packet>) -> bool {
     let packet = packet.as_any();
     packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>()
 }

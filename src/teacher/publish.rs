@@ -151,7 +151,7 @@ impl Publisher {
             Some(_) => IpAddr::from([127, 0, 0, 1]),
             None => address_towards(&publish.endpoint).await?,
         };
-        let mut peer = Peer::new(publish.class.codec, from).await?;
+        let mut peer = Box::pin(Peer::new(publish.class.codec, from)).await?;
         let whip = Whip::new(publish.token);
         let session = whip.publish(&publish.endpoint, peer.offer().await?).await?;
         match Self::connect(
