@@ -292,8 +292,7 @@ pub(super) fn opus_codec() -> RTCRtpCodec {
     }
 }
 
-#[allow(clippy::borrowed_box)] // what iterating the library's lists of packets yields
-fn is_key_frame_request(packet: &Box<dyn rtc::rtcp::Packet>) -> bool {
+fn is_key_frame_request(packet: &dyn rtc::rtcp::Packet) -> bool {
     let packet = packet.as_any();
     packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>()
 }

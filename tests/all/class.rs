@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Test machines are shared: now and then one takes a processor away for a tenth of a second, and
 /// the teacher, which captures in real time, skips a frame. What must never happen is not tolerated.
-const LIMITS: Limits = Limits { offset_ms: 20.0, uneven: 0.05 };
+const LIMITS: Limits = Limits { offset_ms: 20.0, uneven: 0.05, fps: 30 };
 
 async fn checked(stage: &TestBox, seconds: f64) -> Report {
     let folder = tempfile::tempdir().expect("a folder");
