@@ -132,7 +132,7 @@ impl Config {
         ];
         for (section, outcome) in sections {
             if let Err(what) = outcome {
-                let key = what.split_whitespace().next().unwrap_or_default().to_owned();
+                let key = what.split([' ', ':']).next().unwrap_or_default().to_owned();
                 return rule(&format!("{section}.{key}"), what, "see configs/proscenium.toml");
             }
         }

@@ -29,7 +29,7 @@ fn rungs() -> Vec<Rung> {
     vec![
         rung(VideoCodec::H264, 360, "superfast"),
         rung(VideoCodec::H264, 180, "superfast"),
-        rung(VideoCodec::Av1, 360, "12"),
+        rung(VideoCodec::Av1, 360, "9"),
     ]
 }
 

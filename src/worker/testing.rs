@@ -245,7 +245,7 @@ pub fn format() -> OutputFormat {
 pub fn rung(codec: VideoCodec, width: u32, height: u32) -> Rung {
     let (name, preset) = match codec {
         VideoCodec::H264 => ("h264", "ultrafast"),
-        VideoCodec::Av1 => ("av1", "13"),
+        VideoCodec::Av1 => ("av1", "9"),
     };
     Rung {
         name: format!("{name}-{height}"),

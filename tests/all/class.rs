@@ -13,6 +13,7 @@ use std::time::Duration;
 const LIMITS: Limits = Limits { offset_ms: 20.0, uneven: 0.05, fps: 30 };
 
 async fn checked(stage: &TestBox, seconds: f64) -> Report {
+    stage.until("a live room", |status| status.state == State::Live).await;
     let folder = tempfile::tempdir().expect("a folder");
     let report = check(&stage.index(), seconds, folder.path(), LIMITS).await.expect("a report");
     assert_eq!(report.faults, Vec::<String>::new(), "{report:#?}");

@@ -51,7 +51,7 @@ pub fn small_plan() -> Plan {
     let rungs = vec![
         rung(VideoCodec::H264, 360, 800),
         rung(VideoCodec::H264, 270, 400),
-        rung(VideoCodec::Av1, 360, 500),
+        rung(VideoCodec::Av1, 360, 800),
     ];
     Plan { rungs, cores: 2, budget: 1.6, expected: 0.3, considered: Vec::new(), words: Vec::new() }
 }
