@@ -69,6 +69,16 @@ pub fn default_file() -> PathBuf {
     folder.join("calibration.json")
 }
 
+/// To the microsecond: what is measured is no finer, and such numbers read back as they were written.
+fn rounded(mut calibration: Calibration) -> Calibration {
+    let encode = calibration.encode.iter_mut().map(|cost| &mut cost.cpu);
+    let rest = [&mut calibration.decode, &mut calibration.scale, &mut calibration.sound];
+    for figure in encode.chain(rest) {
+        *figure = (*figure * 1e6).round() / 1e6;
+    }
+    calibration
+}
+
 /// The calibration kept in `file`, if it is of this box and these encoders and has all presets that
 /// `config` asks for; else measures, and keeps that. `again` measures in any case. A file that cannot
 /// be written costs only the next start a few seconds, and a line in the log.
@@ -93,7 +103,7 @@ pub fn load_or_run(
         },
     };
     let started = Instant::now();
-    let calibration = run(config)?;
+    let calibration = rounded(run(config)?);
     if let Err(error) = write(file, &calibration) {
         tracing::warn!(file = %file.display(), %error, "the box's measured speed cannot be kept");
     }

@@ -30,7 +30,7 @@ impl Default for Config {
             gop: Span::secs(2),
             part: Span::millis(333),
             audio: Rate::kbps(96),
-            playout_delay: Span::millis(150),
+            playout_delay: Span::millis(250),
         }
     }
 }
