@@ -111,6 +111,8 @@ pub struct Room {
     first_sound: Option<(HostTime, HostTime)>,
     now: HostTime,
     counts: Counts,
+    /// How far the pictures shown lie after the grid's frames that show them, in ticks, averaged over a second.
+    phase: f64,
 }
 
 impl Room {
@@ -140,6 +142,7 @@ impl Room {
             first_sound: None,
             now: HostTime(i64::MIN),
             counts: Counts::default(),
+            phase: 0.0,
         })
     }
 
@@ -336,6 +339,12 @@ impl Room {
                 let place = |rtp| self.timeline.media_of(id, rtp);
                 if let Some(picture) = video.choose(at, interval, place) {
                     fresh = Some(picture);
+                    let taken = video.shown().and_then(|rtp| self.timeline.media_of(id, rtp));
+                    if let Some(taken) = taken {
+                        let limit = interval.0 / 2;
+                        let early = (taken - at).0.clamp(-limit, limit) as f64;
+                        self.phase += (early - self.phase) / f64::from(self.settings.format.fps);
+                    }
                 }
             }
         }
@@ -360,6 +369,9 @@ impl Room {
         let number = self.next_block;
         self.next_block += 1;
         let at = MediaTime::from_units(number as i64 * BLOCK as i64, RATE);
+        // Pictures are moved to the grid's nearest frame; sound goes with them, or it would be off by up to half
+        // a frame for as long as camera and grid keep their distance.
+        let at = at + MediaTime(self.phase as i64);
         let block = self.mixer.block(|track| self.timeline.rtp_at(track, at));
         self.counts.silent += u64::from(block.silent);
         Output::Sound { number, samples: block.samples }

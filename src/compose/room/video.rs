@@ -139,6 +139,11 @@ impl Video {
         }
     }
 
+    /// RTP time of the picture that was chosen last.
+    pub fn shown(&self) -> Option<i64> {
+        self.shown
+    }
+
     /// The picture for the frame at `at`, if a newer one than before is due: the nearest in time.
     ///
     /// Half way between two frames, jitter of a millisecond in the timestamps would show one picture
