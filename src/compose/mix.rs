@@ -22,6 +22,10 @@ pub const MAX_STRETCH: f64 = 0.005;
 const FADE: usize = 240;
 /// An error of position further than this, in frames, is jumped over: 100 ms.
 const JUMP: f64 = 4_800.0;
+/// The same for a stream that has only begun: its sender reports still settle where it belongs. 5 ms.
+const YOUNG_JUMP: f64 = 240.0;
+/// Blocks for which a stream is young: 2 s of sound.
+const YOUNG: u32 = 94;
 /// Time in which an error of position is made good, in frames: a second.
 const SETTLE: f64 = 48_000.0;
 /// Most sound kept of one stream, frames: what a restart may have to read ahead of the first block, and more.
@@ -54,6 +58,8 @@ struct Voice {
     /// Gain of the last frame read.
     gain: f32,
     loud: bool,
+    /// Blocks read while it sounded, up to [`YOUNG`].
+    heard: u32,
 }
 
 /// A block of the mix.
@@ -181,9 +187,13 @@ impl Voice {
     }
 
     fn read(&mut self, wanted: (i64, f64), sum: &mut [[f32; 2]], sounding: &mut [bool]) {
+        let jump = if self.heard < YOUNG { YOUNG_JUMP } else { JUMP };
+        if self.gain > 0.0 && self.heard < YOUNG {
+            self.heard += 1;
+        }
         let (position, old) = match self.position {
             None => (wanted, None),
-            Some(at) if error(wanted, at).abs() <= JUMP => (at, None),
+            Some(at) if error(wanted, at).abs() <= jump => (at, None),
             Some(at) if self.gain > 0.0 => (wanted, Some(at)),
             // Nothing is sounding, so nothing is heard of going where it belongs.
             Some(_) => (wanted, None),

@@ -30,6 +30,8 @@ pub const SOUND_ALONE_US: i64 = 1_000_000;
 /// Sound blocks a resumed room makes before the first that was not published: AAC frames overlap, and
 /// an encoder needs some before it writes what its predecessor would have written.
 pub const PRIMING: u64 = 4;
+/// Frames over which the distance of pictures from the output's grid is averaged.
+const PHASE_FRAMES: f64 = 8.0;
 /// Most streams at once. Later ones are ignored: a publisher cannot make the box open decoders for ever.
 const MAX_STREAMS: usize = 16;
 
@@ -111,7 +113,8 @@ pub struct Room {
     first_sound: Option<(HostTime, HostTime)>,
     now: HostTime,
     counts: Counts,
-    /// How far the pictures shown lie after the grid's frames that show them, in ticks, averaged over a second.
+    /// How far the pictures shown lie after the grid's frames that show them, in ticks, averaged over
+    /// [`PHASE_FRAMES`].
     phase: f64,
 }
 
@@ -343,7 +346,7 @@ impl Room {
                     if let Some(taken) = taken {
                         let limit = interval.0 / 2;
                         let early = (taken - at).0.clamp(-limit, limit) as f64;
-                        self.phase += (early - self.phase) / f64::from(self.settings.format.fps);
+                        self.phase += (early - self.phase) / PHASE_FRAMES;
                     }
                 }
             }
