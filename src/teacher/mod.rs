@@ -14,6 +14,7 @@ pub mod hls;
 pub mod http;
 pub mod lecture;
 pub mod netem;
+mod ogg;
 mod peer;
 pub mod publish;
 #[cfg(test)]

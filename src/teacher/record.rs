@@ -4,13 +4,10 @@
 
 use std::io::{self, Write};
 
-use bytes::Bytes;
 use hw::codec::{CodecError, Encoded, VideoOut};
-use rtc::media::io::Writer as _;
-use rtc::media::io::ogg_writer::OggWriter;
-use rtc::rtp;
 
 use super::class::{Camera, Class, Microphone};
+use super::ogg::OggOpus;
 use super::peer::{self, RtcError};
 use super::rtp::{Stream, ntp};
 use crate::link::ring::{Record, RtpRecord};
@@ -176,8 +173,8 @@ pub fn record(
 }
 
 /// Writes `seconds` of the class as elementary streams: H.264 with start codes, and Ogg Opus. Both
-/// begin with the class and run on without gaps, so `ffmpeg -r FPS -i VIDEO -i SOUND -c copy` joins
-/// them in time. The coded frames are those of [`record`].
+/// begin with the class and run on without gaps, so `ffmpeg -r FPS -i VIDEO -i SOUND -c copy
+/// -max_interleave_delta 0 FILE` joins them in time. The coded frames are those of [`record`].
 ///
 /// # Errors
 /// Of the encoders and the outputs; a class that is not H.264.
@@ -190,19 +187,17 @@ pub fn streams(
     if class.codec != VideoOut::H264 {
         return Err(RecordError::NotH264(class.codec));
     }
-    let mut ogg = OggWriter::new(audio, 48_000, 2)?;
+    let mut ogg = OggOpus::new(audio)?;
     let recorded = capture::<RecordError>(class, seconds, |_, captured| {
         match captured {
             Captured::Video(frame) => video.write_all(&frame.data)?,
             Captured::Audio { number, data } => {
-                let timestamp = (number as u32).wrapping_mul(960).wrapping_add(960);
-                let header = rtp::Header { version: 2, timestamp, ..Default::default() };
-                ogg.write_rtp(&rtp::Packet { header, payload: Bytes::from(data) })?;
+                ogg.push(&data, (number + 1) * 48_000 / Microphone::PACKETS)?;
             }
         }
         Ok(())
     })?;
-    ogg.close()?;
+    ogg.finish()?;
     video.flush()?;
     Ok(recorded)
 }
@@ -255,6 +250,27 @@ mod tests {
         })
         .unwrap();
         assert_eq!((keys, reports, gone), (1, 6, 1));
+    }
+
+    #[test]
+    fn another_program_finds_the_beeps_in_the_ogg_where_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ogg, raw) = (folder.path().join("a.ogg"), folder.path().join("a.raw"));
+        let class = Class { audio_starts_ms: 0, ..small() };
+        streams(&class, 3, std::io::sink(), std::fs::File::create(&ogg).unwrap()).unwrap();
+        let mut decode = std::process::Command::new("ffmpeg");
+        decode.args(["-v", "error", "-nostdin", "-i"]).arg(&ogg);
+        let output = decode.args(["-f", "f32le", "-ac", "1"]).arg(&raw).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        let bytes = std::fs::read(&raw).unwrap();
+        let mono: Vec<f32> =
+            bytes.as_chunks::<4>().0.iter().map(|s| f32::from_le_bytes(*s)).collect();
+        let onsets = super::super::sound::beep_onsets(&mono);
+        assert_eq!(onsets.len(), 3, "{onsets:?}");
+        assert!(
+            (onsets[1] - 48_000.0).abs() < 24.0 && (onsets[2] - 96_000.0).abs() < 24.0,
+            "{onsets:?}"
+        );
     }
 
     #[test]
