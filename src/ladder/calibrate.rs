@@ -210,7 +210,9 @@ fn cost_of<T>(
     let before = clock();
     let result = work()?;
     let us = clock().saturating_sub(before) as f64;
-    Ok((us / 1e6 * f64::from(FPS) / count.max(1) as f64, result))
+    let cost = us / 1e6 * f64::from(FPS) / count.max(1) as f64;
+    // Four places: more are noise, and these read back from JSON as the same number.
+    Ok(((cost * 1e4).round() / 1e4, result))
 }
 
 fn encoder(

@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 /// Pictures that may wait for each rung: a quarter of a second at 30 frames a second.
 pub const QUEUE: usize = 8;
 
-/// A rung that takes no picture for this long is given up.
-pub const STALL: Duration = Duration::from_secs(5);
+/// A rung that takes no picture for this long is given up. Counted in [turns](TURN) of the thread
+/// that waits: where the whole box is starved, that thread is too, and the time stretches.
+pub const STALL: Duration = Duration::from_secs(10);
 
 /// How long a wait lasts before it looks around.
 const TURN: Duration = Duration::from_millis(20);
@@ -273,7 +274,7 @@ impl Ladder {
         let sizes = Arc::new(Sizes::new(Arc::clone(&self.tree), picture));
         for rung in 0..self.workers.len() {
             let mut job = Job { frame, key, sizes: Arc::clone(&sizes) };
-            let mut progress = (self.workers[rung].jobs.taken(), Instant::now());
+            let mut progress = (self.workers[rung].jobs.taken(), 0);
             while self.workers[rung].live {
                 match self.workers[rung].jobs.push(job, TURN) {
                     Ok(()) => break,
@@ -284,8 +285,11 @@ impl Ladder {
                 self.poll(out)?;
                 let taken = self.workers[rung].jobs.taken();
                 if taken != progress.0 {
-                    progress = (taken, Instant::now());
-                } else if progress.1.elapsed() > self.stall {
+                    progress = (taken, 0);
+                    continue;
+                }
+                progress.1 += 1;
+                if TURN * progress.1 > self.stall {
                     let name = self.workers[rung].rung.name.clone();
                     self.give_up(LadderError::Stalled { rung, name }, rung, out)?;
                 }
