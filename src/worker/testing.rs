@@ -13,7 +13,7 @@ use crate::teacher::lecture::{Look, flash_luma};
 use crate::teacher::sound::{Offsets, beep_onsets, flash_onsets};
 use crate::time::{Bitrate, HostTime, RoomName, SourceCodec, SourceId, TrackId};
 use bytes::Bytes;
-use hw::codec::{AacDecoder, Picture, VideoDecoder, VideoHeader, VideoOut};
+use hw::codec::{AacDecoder, Picture, VideoDecoder, VideoHeader, VideoIn, VideoOut};
 use mp4_atom::ReadFrom;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -491,4 +491,24 @@ pub fn assert_in_sequence(counters: &[Option<u32>], from: u32) {
 /// All different values, for tests that only count.
 pub fn distinct(counters: &[Option<u32>]) -> usize {
     counters.iter().flatten().collect::<BTreeSet<_>>().len()
+}
+
+/// The counters in what the camera of `class` sends, decoded right away: what of them can be read at all.
+pub fn sent_counters(class: &Class, frames: u64) -> Vec<Option<u32>> {
+    let mut camera = Camera::open(class).unwrap();
+    let input = match class.codec {
+        VideoOut::H264 => VideoIn::H264,
+        VideoOut::Vp8 => VideoIn::Vp8,
+        VideoOut::Vp9 => VideoIn::Vp9,
+        VideoOut::Av1 => VideoIn::Av1,
+    };
+    let mut decoder = VideoDecoder::new(input, 1).unwrap();
+    let (mut encoded, mut pictures) = (Vec::new(), Vec::new());
+    for number in 0..frames {
+        camera.take(number, 0, false, &mut encoded).unwrap();
+    }
+    for frame in encoded {
+        decoder.decode(&frame.data, frame.frame, &mut pictures).unwrap();
+    }
+    pictures.iter().map(|(_, picture)| counter(picture)).collect()
 }

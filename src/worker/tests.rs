@@ -25,13 +25,19 @@ fn assert_exact(watch: &Watch, frames: u64) {
 #[test]
 fn every_codec_comes_out_frame_by_frame() {
     for codec in [VideoOut::H264, VideoOut::Vp8, VideoOut::Vp9, VideoOut::Av1] {
-        // SVT-AV1 leaves small pictures blurred at low rates, and a blurred counter cannot be read.
-        let mut world = World::new(Class { codec, video_bitrate: 2_000_000, ..class() }, GOOD);
+        let class = Class { codec, ..class() };
+        // Not every counter survives every sender's encoder at this size.
+        let sent = sent_counters(&class, 110);
+        assert!(sent.iter().flatten().count() >= 25, "{codec}: {sent:?}");
+        let mut world = World::new(class, GOOD);
         let (watch, core) = transcode(&mut world, start(small(), None), 4.0);
         let frames = watch.parts.last().unwrap().part.resume.next_frame;
         assert_eq!(frames, 110, "{codec}: all parts that are due");
         assert_exact(&watch, frames);
-        assert_in_sequence(&watch.counters(0), 0);
+        let counters = watch.counters(0);
+        for (frame, sent) in sent.iter().enumerate().filter(|(_, sent)| sent.is_some()) {
+            assert_eq!(counters[frame], *sent, "{codec}, frame {frame}");
+        }
         let figures = core.figures();
         assert_eq!(
             (figures.decode_errors, figures.packets_lost, figures.frames_repeated),

@@ -28,6 +28,10 @@ fn payloader(codec: SourceCodec) -> Box<dyn Payloader> {
 
 /// Frames of noise, so that every one of them needs several packets; a key frame every ten.
 fn stream(codec: SourceCodec, out: VideoOut, frames: i64, mtu: usize) -> Vec<Vec<Packet>> {
+    packetized(codec, encoded(out, frames), mtu)
+}
+
+fn packetized(codec: SourceCodec, frames: Vec<hw::codec::Encoded>, mtu: usize) -> Vec<Vec<Packet>> {
     let mut payloader = payloader(codec);
     let packets = |frame: hw::codec::Encoded| {
         let payloads = payloader.payload(mtu, &frame.data).unwrap();
@@ -40,7 +44,7 @@ fn stream(codec: SourceCodec, out: VideoOut, frames: i64, mtu: usize) -> Vec<Vec
         };
         payloads.into_iter().enumerate().map(packet).collect()
     };
-    encoded(out, frames).into_iter().map(packets).collect()
+    frames.into_iter().map(packets).collect()
 }
 
 fn encoded(out: VideoOut, frames: i64) -> Vec<hw::codec::Encoded> {
@@ -77,7 +81,8 @@ fn assemble(assembler: &mut Assembler, packets: &[Packet]) -> Vec<AccessUnit> {
 fn every_codec_survives_packets_of_any_size() {
     for (codec, out, input) in CODECS {
         for mtu in [100, 333, 1180] {
-            let frames = stream(codec, out, 12, mtu);
+            let source = encoded(out, 12);
+            let frames = packetized(codec, source.clone(), mtu);
             assert!(mtu > 333 || frames[0].len() > 1, "{codec:?}");
             let mut assembler = Assembler::new(codec);
             let mut decoder = VideoDecoder::new(input, 1).unwrap();
@@ -90,7 +95,7 @@ fn every_codec_survives_packets_of_any_size() {
             }
             let mut reference = VideoDecoder::new(input, 1).unwrap();
             let mut direct = Vec::new();
-            for frame in encoded(out, 12) {
+            for frame in source {
                 reference.decode(&frame.data, frame.frame * 3000, &mut direct).unwrap();
             }
             for ((at, got), (_, meant)) in pictures.iter().zip(&direct) {
