@@ -4,7 +4,7 @@
 use crate::link::wire::{OutputFormat, Rung, Start, VideoCodec};
 use crate::time::{Bitrate, RoomName};
 use crate::units::Rate;
-use crate::worker;
+use crate::{observe, worker};
 use anyhow::Context;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -78,6 +78,9 @@ fn default_rungs() -> Vec<Rung> {
 /// # Errors
 /// What stopped it, with its causes.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    // The daemon's own filter does not reach this process; what the environment says does.
+    let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into());
+    observe::start_logs(&observe::Config { level, ..Default::default() });
     let (Some(from), Some(to)) = (args.replay, args.out) else {
         worker::live::run().context("the transcoder cannot go on")?;
         return Ok(ExitCode::SUCCESS);

@@ -402,6 +402,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
         /// Any pieces at any positions, read anywhere: no panic, finite sound, exact block sizes, bounded memory.
         #[test]
         fn anything_goes_in(seed: u64) {

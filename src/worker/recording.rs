@@ -4,10 +4,17 @@
 //! in the ring.
 
 use crate::link::ring::{HEADER, Record};
+use crate::time::HostTime;
 use std::io::{self, Read, Write};
 
 const MAGIC: [u8; 8] = *b"PROSRTP1";
 const MAX_RECORD: usize = HEADER + 65_536;
+/// A thousand years of packets.
+const MAX_SEQ: u64 = 1 << 48;
+/// A thousand years of uptime.
+const MAX_TIME_US: i64 = 1 << 55;
+/// Output goes on in a pause, so a pause costs time.
+const MAX_PAUSE_US: i64 = 3_600_000_000;
 
 /// Why a file is no recording.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +25,9 @@ pub enum BadRecording {
     /// A record that cannot be.
     #[error("record {0} is malformed")]
     Record(u64),
+    /// Records must be in the order of their arrival, without a pause of an hour.
+    #[error("record {0} arrived {1} s after the one before it: not a class")]
+    Time(u64, i64),
     /// The file ends within a record.
     #[error("the file ends within record {0}: the recording was cut off")]
     Short(u64),
@@ -73,6 +83,7 @@ pub struct Player<R: Read> {
     input: R,
     buffer: Vec<u8>,
     number: u64,
+    last: Option<HostTime>,
 }
 
 impl<R: Read> Player<R> {
@@ -86,7 +97,7 @@ impl<R: Read> Player<R> {
         if read.is_err() || magic != MAGIC {
             return Err(BadRecording::Magic);
         }
-        Ok(Self { input, buffer: Vec::new(), number: 0 })
+        Ok(Self { input, buffer: Vec::new(), number: 0, last: None })
     }
 
     /// The next record; `None` at the end.
@@ -109,6 +120,17 @@ impl<R: Read> Player<R> {
         }
         self.buffer.resize(length, 0);
         self.input.read_exact(&mut self.buffer).map_err(|_| BadRecording::Short(number))?;
-        Record::parse(&self.buffer).map(Some).map_err(|_| BadRecording::Record(number))
+        let record = Record::parse(&self.buffer).map_err(|_| BadRecording::Record(number))?;
+        let arrived = record.arrived();
+        let seq = if let Record::Rtp(packet) = &record { packet.seq } else { 0 };
+        if seq > MAX_SEQ || !(0..MAX_TIME_US).contains(&arrived.0) {
+            return Err(BadRecording::Record(number));
+        }
+        let pause = self.last.map_or(0, |last| arrived.since(last));
+        if !(-MAX_PAUSE_US..MAX_PAUSE_US).contains(&pause) {
+            return Err(BadRecording::Time(number, pause / 1_000_000));
+        }
+        self.last = Some(arrived);
+        Ok(Some(record))
     }
 }

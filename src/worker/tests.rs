@@ -26,17 +26,19 @@ fn assert_exact(watch: &Watch, frames: u64) {
 fn every_codec_comes_out_frame_by_frame() {
     for codec in [VideoOut::H264, VideoOut::Vp8, VideoOut::Vp9, VideoOut::Av1] {
         let class = Class { codec, ..class() };
-        // Not every counter survives every sender's encoder at this size.
+        // SVT-AV1 at this size repeats old blocks in three of four frames: what is sent is compared where
+        // it is what was captured.
+        let every = if codec == VideoOut::Av1 { 4 } else { 1 };
         let sent = sent_counters(&class, 110);
-        assert!(sent.iter().flatten().count() >= 25, "{codec}: {sent:?}");
         let mut world = World::new(class, GOOD);
         let (watch, core) = transcode(&mut world, start(small(), None), 4.0);
         let frames = watch.parts.last().unwrap().part.resume.next_frame;
         assert_eq!(frames, 110, "{codec}: all parts that are due");
         assert_exact(&watch, frames);
         let counters = watch.counters(0);
-        for (frame, sent) in sent.iter().enumerate().filter(|(_, sent)| sent.is_some()) {
-            assert_eq!(counters[frame], *sent, "{codec}, frame {frame}");
+        for frame in (0..110).step_by(every) {
+            assert_eq!(sent[frame], Some(frame as u32), "{codec}");
+            assert_eq!(counters[frame], Some(frame as u32), "{codec}: {counters:?}");
         }
         let figures = core.figures();
         assert_eq!(

@@ -32,6 +32,9 @@ pub const SOUND_ALONE_US: i64 = 1_000_000;
 pub const PRIMING: u64 = 4;
 /// Frames over which the distance of pictures from the output's grid is averaged.
 const PHASE_FRAMES: f64 = 8.0;
+/// How long before it can be shown a class may begin, microseconds. A source whose first timestamps jump
+/// about could place it hours ago, and every frame since would have to be made.
+const LEAST_BEGIN_US: i64 = 2 * SOUND_ALONE_US;
 /// Most streams at once. Later ones are ignored: a publisher cannot make the box open decoders for ever.
 const MAX_STREAMS: usize = 16;
 
@@ -96,6 +99,11 @@ struct Entry {
     stream: Stream,
     /// The source left at this time; its last pictures and sounds are still to be played.
     gone: Option<HostTime>,
+}
+
+/// Zero, if the first picture or sound seems to lie at `host` and it is `now`.
+fn begin(host: HostTime, now: HostTime) -> HostTime {
+    host.clamp(now.plus_micros(-LEAST_BEGIN_US), now)
 }
 
 /// See the module.
@@ -251,7 +259,7 @@ impl Room {
                     let unbegun = self.timeline.zero().is_none();
                     let first = video.first().filter(|_| unbegun);
                     if let Some(host) = first.and_then(|rtp| self.timeline.host_of(id, rtp)) {
-                        self.timeline.start(host);
+                        self.timeline.start(begin(host, now));
                     }
                 }
                 Stream::Sound(sound) => {
@@ -266,7 +274,7 @@ impl Room {
 
     fn begin_without_picture(&mut self) {
         if let (None, Some((host, _))) = (self.timeline.zero(), self.first_sound) {
-            self.timeline.start(host);
+            self.timeline.start(begin(host, self.now));
         }
     }
 
@@ -315,7 +323,7 @@ impl Room {
                 Some(zero) => {
                     let (frame, block) = (self.frame_due(zero), self.block_due(zero));
                     if frame.min(block) <= self.now {
-                        out.push(if frame <= block { self.frame(zero) } else { self.block() });
+                        out.push(if frame <= block { self.frame() } else { self.block() });
                     }
                 }
                 None => {
@@ -330,24 +338,28 @@ impl Room {
         true
     }
 
-    fn frame(&mut self, _zero: HostTime) -> Output {
+    fn frame(&mut self) -> Output {
         let number = self.next_frame;
         self.next_frame += 1;
         let (at, interval) = (self.frame_time(number), self.frame_time(1));
         let now = self.now;
         let mut fresh = None;
-        // The stream that came last is the one on the canvas; the others only keep up.
+        let stage = self.on_stage();
         for (&id, entry) in &mut self.entries {
             if let Stream::Video(video) = &mut entry.stream {
                 let place = |rtp| self.timeline.media_of(id, rtp);
-                if let Some(picture) = video.choose(at, interval, place) {
-                    fresh = Some(picture);
-                    let taken = video.shown().and_then(|rtp| self.timeline.media_of(id, rtp));
-                    if let Some(taken) = taken {
-                        let limit = interval.0 / 2;
-                        let early = (taken - at).0.clamp(-limit, limit) as f64;
-                        self.phase += (early - self.phase) / PHASE_FRAMES;
-                    }
+                // All keep up with the time, so that the next one on stage is there at once.
+                let picture = video.choose(at, interval, place);
+                if stage != Some(id) {
+                    continue;
+                }
+                let taken = picture.as_ref().and(video.shown());
+                if let Some(taken) = taken.and_then(place) {
+                    let limit = interval.0 / 2;
+                    let early = (taken - at).0.clamp(-limit, limit) as f64;
+                    self.phase += (early - self.phase) / PHASE_FRAMES;
+                }
+                fresh = picture;
                 }
             }
         }
@@ -366,6 +378,15 @@ impl Room {
         self.counts.repeated += u64::from(repeated);
         self.bury(now);
         Output::Frame { number, picture: self.shown.clone(), arrived: self.shown_arrived, repeated }
+    }
+
+    /// The stream on the canvas: of those that have made a picture the one that came last, but one whose
+    /// source left only if there is no other.
+    fn on_stage(&self) -> Option<TrackId> {
+        let seen = self.entries.iter().filter(
+            |(_, entry)| matches!(&entry.stream, Stream::Video(video) if video.has_pictures()),
+        );
+        seen.max_by_key(|(id, entry)| (entry.gone.is_none(), **id)).map(|(&id, _)| id)
     }
 
     fn block(&mut self) -> Output {

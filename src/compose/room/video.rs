@@ -90,6 +90,11 @@ impl Video {
         self.waiting.front().map(|waiting| waiting.rtp)
     }
 
+    /// Whether it ever made a picture.
+    pub fn has_pictures(&self) -> bool {
+        self.shown.is_some() || !self.waiting.is_empty()
+    }
+
     /// Decodes everything that may be decoded at `now`.
     pub fn work(&mut self, now: HostTime, counts: &mut Counts) {
         while let Some(released) = self.jitter.pop(now) {

@@ -351,3 +351,57 @@ fn the_inverse_is_exact() {
         assert!((back - media).abs() <= 1, "{media} {back}");
     }
 }
+
+#[test]
+fn pictures_that_take_longer_than_the_playout_delay_are_waited_for() {
+    // An encoder with 600 ms of delay: sound waits for it, both stay together, nothing is always late.
+    let streams = vec![Stream::audio(), Stream { delay: 0.6, ..Stream::video() }];
+    let mut late: f64 = 0.0;
+    let mut apart: f64 = 0.0;
+    let mut check = |at: f64, placed: &BTreeMap<TrackId, f64>, _: &Timeline| {
+        if at > 150.0 {
+            // Captured at `at`, it arrives by at + 0.63.
+            late = late.max(at + 0.63 - placed[&VIDEO]);
+            apart = apart.max((placed[&VIDEO] - placed[&AUDIO]).abs());
+        }
+    };
+    simulate(Run { streams, seconds: 300.0, seed: 11, wall: &|_| 0.0, check: &mut check });
+    assert!(late < 0.25, "{late:.3} s, more than the playout delay");
+    assert!(apart < 0.02, "{apart:.3} s");
+}
+
+mod absurd {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Any timestamps at any times, any reports: no overflow, and time maps back to where it came from.
+        #[test]
+        fn evidence_is_survived(
+            events in proptest::collection::vec(
+                (0u8..8, any::<u32>(), any::<u64>(), 0i64..40_000_000), 1..120,
+            ),
+        ) {
+            let mut timeline = Timeline::new(SETTINGS);
+            let mut now = 1_000_000_000i64;
+            for (kind, rtp, ntp, pause) in events {
+                now += pause >> (kind * 2);
+                let track = TrackId(u32::from(kind % 3));
+                let audio = kind % 3 == 0;
+                let rate = if audio { 48_000 } else { 90_000 };
+                let arrived = HostTime(now);
+                if kind < 6 {
+                    let unwrapped = timeline.on_rtp(SOURCE, track, rate, audio, rtp, arrived);
+                    prop_assert_eq!(unwrapped as u32, rtp);
+                    timeline.start(arrived);
+                    let media = timeline.media_of(track, unwrapped).unwrap();
+                    let (back, _) = timeline.rtp_at(track, media).unwrap();
+                    prop_assert!((back - unwrapped).abs() <= 1);
+                } else {
+                    timeline.on_report(track, ntp, rtp, arrived);
+                }
+            }
+            prop_assert!(timeline.clocks().len() <= 3);
+        }
+    }
+}
