@@ -4,8 +4,10 @@
 use crate::link::wire::{OutputFormat, Rung, Start, VideoCodec};
 use crate::time::{Bitrate, RoomName};
 use crate::units::Rate;
+use crate::worker::replay::Report;
 use crate::{observe, worker};
 use anyhow::Context;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -103,26 +105,58 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         dropped: vec![],
     };
     let report = worker::replay::run(start, &from, &to)?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    println!(
-        "{:.3} s of media in {:.3} s, {:.3} CPU-s ({:.3} a second of media)",
-        report.media_s, report.wall_s, report.cpu_s, report.cpu_per_media_s
-    );
-    println!(
-        "{} frames ({} repeated), {} pictures decoded, {} refused, {} packets lost, {} samples silent",
-        report.frames, report.repeated, report.decoded, report.refused, report.lost, report.silent
+    let text = if args.json { serde_json::to_string_pretty(&report)? } else { words(&report) };
+    writeln!(std::io::stdout(), "{}", text.trim_end()).context("standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn words(report: &Report) -> String {
+    let mut text = format!(
+        "{:.3} s of media in {:.3} s, {:.3} CPU-s ({:.3} a second of media)\n\
+         {} frames ({} repeated), {} pictures decoded, {} refused, {} packets lost, {} samples silent\n",
+        report.media_s,
+        report.wall_s,
+        report.cpu_s,
+        report.cpu_per_media_s,
+        report.frames,
+        report.repeated,
+        report.decoded,
+        report.refused,
+        report.lost,
+        report.silent
     );
     for rendition in &report.renditions {
-        println!(
-            "{:>10}  {:<20} {:>7.0} kb/s  {} segments",
+        text += &format!(
+            "{:>10}  {:<20} {:>7.0} kb/s  {} segments\n",
             rendition.name,
             rendition.codecs,
             rendition.bitrate / 1000.0,
             rendition.segments
         );
     }
-    Ok(ExitCode::SUCCESS)
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn rungs_are_read_and_mistakes_explained() {
+        let rung = parse_rung("av1:640x360:400kb/s:12:2").unwrap();
+        assert_eq!((rung.name.as_str(), rung.codec), ("av1-360", VideoCodec::Av1));
+        assert_eq!((rung.width, rung.height, rung.bitrate), (640, 360, Bitrate(400_000)));
+        assert_eq!((rung.preset.as_str(), rung.threads), ("12", 2));
+        for (text, word) in [
+            ("h264:1280x720", "CODEC:WIDTHxHEIGHT"),
+            ("vp8:1280x720:1Mb/s:6", "h264 or av1"),
+            ("h264:1280:1Mb/s:superfast", "1280x720"),
+            ("h264:1281x720:1Mb/s:superfast", "even"),
+            ("h264:1280x720:1Mb/s:superfast:x", "threads"),
+        ] {
+            let error = parse_rung(text).unwrap_err();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
 }

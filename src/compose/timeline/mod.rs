@@ -101,6 +101,8 @@ pub struct Timeline {
     zero: Option<HostTime>,
     tracks: BTreeMap<TrackId, Track>,
     restored: BTreeMap<TrackId, TrackClock>,
+    /// The last report of each stream no packet of which has come: (ntp, rtp, arrival).
+    early: BTreeMap<TrackId, (u64, u32, HostTime)>,
     jumps: u64,
 }
 
@@ -117,7 +119,14 @@ fn slew(value: i64, target: i64, passed_us: i64, ppm: i64) -> i64 {
 impl Timeline {
     /// A timeline without streams whose zero is not known yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, zero: None, tracks: BTreeMap::new(), restored: BTreeMap::new(), jumps: 0 }
+        Self {
+            settings,
+            zero: None,
+            tracks: BTreeMap::new(),
+            restored: BTreeMap::new(),
+            early: BTreeMap::new(),
+            jumps: 0,
+        }
     }
 
     /// A timeline that goes on where another stopped.
@@ -193,10 +202,15 @@ impl Timeline {
 
     /// A sender report of `track` came: its RTP time `rtp` is the sender's NTP time `ntp` (32.32).
     pub fn on_report(&mut self, track: TrackId, ntp: u64, rtp: u32, arrived: HostTime) {
-        let Some(entry) = self.tracks.get_mut(&track) else { return };
         if ntp == 0 {
             return; // RFC 3550: no wall clock known
         }
+        let Some(entry) = self.tracks.get_mut(&track) else {
+            if self.early.len() < MAX_TRACKS {
+                self.early.insert(track, (ntp, rtp, arrived));
+            }
+            return;
+        };
         let ntp_ns = ((u128::from(ntp) * 1_000_000_000) >> 32) as i64;
         let unwrapped = entry.unwrap(rtp);
         entry.reports.push(arrived, ntp_ns - entry.rtp_ns(unwrapped));
@@ -283,6 +297,9 @@ impl Timeline {
             _ => ns(arrived) - entry.rtp_ns(unwrapped),
         };
         self.tracks.insert(track, entry);
+        if let Some((ntp, rtp, arrived)) = self.early.remove(&track) {
+            self.on_report(track, ntp, rtp, arrived);
+        }
     }
 
     /// Whether packets say, consistently, that the stream's RTP time is somewhere else altogether.

@@ -370,6 +370,20 @@ fn pictures_that_take_longer_than_the_playout_delay_are_waited_for() {
     assert!(apart < 0.02, "{apart:.3} s");
 }
 
+#[test]
+fn a_report_before_the_first_packet_counts() {
+    let mut timeline = Timeline::new(SETTINGS);
+    timeline.start(HostTime(0));
+    let begin = 0.0;
+    timeline.on_report(AUDIO, ntp(begin), 1000, HostTime(1_000));
+    timeline.on_report(VIDEO, ntp(begin), 2000, HostTime(1_000));
+    // Sound comes a packet's length later than pictures, from the first one on.
+    timeline.on_rtp(SOURCE, AUDIO, 48_000, true, 1000, HostTime(22_000));
+    timeline.on_rtp(SOURCE, VIDEO, 90_000, false, 2000, HostTime(22_500));
+    let (a, v) = (timeline.media_of(AUDIO, 1000).unwrap(), timeline.media_of(VIDEO, 2000).unwrap());
+    assert_eq!(a, v);
+}
+
 mod absurd {
     use super::*;
     use proptest::prelude::*;
