@@ -123,7 +123,7 @@ pub struct Room {
     counts: Counts,
     /// How far the pictures shown lie after the grid's frames that show them, in ticks, averaged over
     /// [`PHASE_FRAMES`].
-    phase: f64,
+    phase: Option<f64>,
 }
 
 impl Room {
@@ -153,7 +153,7 @@ impl Room {
             first_sound: None,
             now: HostTime(i64::MIN),
             counts: Counts::default(),
-            phase: 0.0,
+            phase: None,
         })
     }
 
@@ -357,10 +357,10 @@ impl Room {
                 if let Some(taken) = taken.and_then(place) {
                     let limit = interval.0 / 2;
                     let early = (taken - at).0.clamp(-limit, limit) as f64;
-                    self.phase += (early - self.phase) / PHASE_FRAMES;
+                    let before = self.phase.unwrap_or(early);
+                    self.phase = Some(before + (early - before) / PHASE_FRAMES);
                 }
                 fresh = picture;
-                }
             }
         }
         let repeated = match fresh.map(|(picture, came)| (self.canvas.place(&picture), came)) {
@@ -389,13 +389,26 @@ impl Room {
         seen.max_by_key(|(id, entry)| (entry.gone.is_none(), **id)).map(|(&id, _)| id)
     }
 
+    /// The phase; before the first frame, what it will be by the pictures that wait. A resumed class reads
+    /// some sound before its first frame, and must read it from where its predecessor would have.
+    fn phase_now(&self) -> f64 {
+        let (at, interval) = (self.frame_time(self.next_frame), self.frame_time(1));
+        let guess = || {
+            let id = self.on_stage()?;
+            let Stream::Video(video) = &self.entries.get(&id)?.stream else { return None };
+            let early = video.nearest(at, |rtp| self.timeline.media_of(id, rtp))? - at;
+            (early.0.abs() <= interval.0).then_some(early.0 as f64)
+        };
+        self.phase.or_else(guess).unwrap_or(0.0)
+    }
+
     fn block(&mut self) -> Output {
         let number = self.next_block;
         self.next_block += 1;
         let at = MediaTime::from_units(number as i64 * BLOCK as i64, RATE);
         // Pictures are moved to the grid's nearest frame; sound goes with them, or it would be off by up to half
         // a frame for as long as camera and grid keep their distance.
-        let at = at + MediaTime(self.phase as i64);
+        let at = at + MediaTime(self.phase_now() as i64);
         let block = self.mixer.block(|track| self.timeline.rtp_at(track, at));
         self.counts.silent += u64::from(block.silent);
         Output::Sound { number, samples: block.samples }

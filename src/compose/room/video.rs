@@ -95,6 +95,16 @@ impl Video {
         self.shown.is_some() || !self.waiting.is_empty()
     }
 
+    /// Where of the pictures that wait the one nearest to `at` lies.
+    pub fn nearest(
+        &self,
+        at: MediaTime,
+        place: impl Fn(i64) -> Option<MediaTime>,
+    ) -> Option<MediaTime> {
+        let places = self.waiting.iter().filter_map(|waiting| place(waiting.rtp));
+        places.min_by_key(|time| (*time - at).0.abs())
+    }
+
     /// Decodes everything that may be decoded at `now`.
     pub fn work(&mut self, now: HostTime, counts: &mut Counts) {
         while let Some(released) = self.jitter.pop(now) {
