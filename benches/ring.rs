@@ -14,6 +14,7 @@ fn packet(seq: u64) -> Record<'static> {
         codec: SourceCodec::H264,
         keyframe: seq.is_multiple_of(1000),
         marker: seq.is_multiple_of(10),
+        layer: 0,
         seq,
         timestamp: seq as u32,
         arrived: HostTime(seq as i64),

@@ -158,6 +158,70 @@ pub struct SourceId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TrackId(pub u32);
 
+/// A person in a class as everybody else may know them: random, so it says nothing about who it is. One person
+/// keeps it for as long as the class lasts, over reconnections and from hand to stage and back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PersonId(u64);
+
+/// Why a text is no [`PersonId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the id of a person: those are 16 hexadecimal digits")]
+pub struct BadPersonId;
+
+impl PersonId {
+    /// From 64 random bits.
+    pub const fn new(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+impl std::str::FromStr for PersonId {
+    type Err = BadPersonId;
+    fn from_str(text: &str) -> Result<Self, BadPersonId> {
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() != 16 || !text.bytes().all(digit) {
+            return Err(BadPersonId);
+        }
+        u64::from_str_radix(text, 16).map(Self).map_err(|_| BadPersonId)
+    }
+}
+
+impl TryFrom<String> for PersonId {
+    type Error = BadPersonId;
+    fn try_from(text: String) -> Result<Self, BadPersonId> {
+        text.parse()
+    }
+}
+
+impl From<PersonId> for String {
+    fn from(person: PersonId) -> Self {
+        person.to_string()
+    }
+}
+
+impl fmt::Display for PersonId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for PersonId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// What a person shows; each is a connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaKind {
+    /// Camera and microphone.
+    Camera,
+    /// A screen or window, perhaps with its sound.
+    Screen,
+}
+
 /// What a publisher may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SourceCodec {
@@ -211,6 +275,16 @@ mod tests {
     fn times_before_zero_round_towards_the_past() {
         assert_eq!(MediaTime(-1).to_units(90_000), -1);
         assert_eq!(MediaTime::from_micros(-1).0, -1);
+    }
+
+    #[test]
+    fn a_person_is_sixteen_digits_and_nothing_else() {
+        let person = PersonId::new(0xfe);
+        assert_eq!(person.to_string(), "00000000000000fe");
+        assert_eq!(person.to_string().parse(), Ok(person));
+        for bad in ["", "fe", "00000000000000FE", "+0000000000000fe", "000000000000000fe"] {
+            assert_eq!(bad.parse::<PersonId>(), Err(BadPersonId), "{bad}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `proscenium transcode`: the transcoder of one room. The daemon starts it as a child process;
 //! with `--replay` it transcodes a recorded class into files, as fast as it goes.
 
-use crate::link::wire::{OutputFormat, Rung, Start, VideoCodec};
+use crate::link::wire::{OutputFormat, Rung, Stage, Start, VideoCodec};
 use crate::time::{Bitrate, RoomName};
 use crate::units::Rate;
 use crate::worker::replay::Report;
@@ -103,6 +103,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         resume: None,
         failures: 0,
         dropped: vec![],
+        stage: Stage::default(),
     };
     let report = worker::replay::run(start, &from, &to)?;
     let text = if args.json { serde_json::to_string_pretty(&report)? } else { words(&report) };

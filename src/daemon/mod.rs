@@ -10,7 +10,7 @@ use crate::api;
 use crate::config::Config;
 use crate::ladder::plan::Plan;
 use crate::link::supervise::{Launch, Transcoder};
-use crate::link::wire::{OutputFormat, Start};
+use crate::link::wire::{OutputFormat, Stage, Start};
 use crate::origin::hub::Hub;
 use crate::origin::serve::Server;
 use crate::rooms::board::Board;
@@ -201,6 +201,7 @@ impl Director {
             resume: None,
             failures: 0,
             dropped: Vec::new(),
+            stage: Stage::default(),
         };
         let spawned = Transcoder::spawn(self.launch.clone(), start, &self.config.transcoder);
         let (transcoder, writer, events) = spawned.map_err(|error| failed(&error))?;

@@ -326,6 +326,7 @@ impl Driver {
                         codec: packet.codec,
                         keyframe: packet.keyframe,
                         marker: packet.marker,
+                        layer: 0,
                         seq: packet.seq,
                         timestamp: packet.timestamp,
                         arrived: packet.arrived,

@@ -158,6 +158,7 @@ pub fn record(
                 codec,
                 keyframe: key && i == 0,
                 marker: packet.header.marker,
+                layer: 0,
                 seq: *seq,
                 timestamp: packet.header.timestamp,
                 arrived: BEGAN.plus_micros(us + TRAVEL_US),
@@ -245,6 +246,7 @@ mod tests {
                 }
                 Record::SenderReport { .. } => reports += 1,
                 Record::Gone { .. } => gone += 1,
+                Record::Stage { .. } => panic!("a recording has no stage"),
             }
             Ok(())
         })

@@ -5,7 +5,9 @@
 use super::core::{Core, Event};
 use super::encoders::Mode;
 use crate::link::ring::{Record, RtpRecord};
-use crate::link::wire::{OutputFormat, Presentation, Rendition, Resume, Rung, Start, VideoCodec};
+use crate::link::wire::{
+    OutputFormat, Presentation, Rendition, Resume, Rung, Stage, Start, VideoCodec,
+};
 use crate::package::segmenter::BuiltPart;
 use crate::teacher::burnt::Stamp;
 use crate::teacher::class::{Camera, Class, Microphone};
@@ -159,6 +161,7 @@ impl World {
                     codec,
                     keyframe: key && index == 0,
                     marker: !audio && index == last,
+                    layer: 0,
                     seq,
                     timestamp: rtp,
                     arrived,
@@ -260,7 +263,8 @@ pub fn rung(codec: VideoCodec, width: u32, height: u32) -> Rung {
 
 pub fn start(rungs: Vec<Rung>, resume: Option<Resume>) -> Start {
     let room = RoomName::parse("test").unwrap();
-    Start { room, format: format(), rungs, resume, failures: 0, dropped: Vec::new() }
+    let stage = Stage::default();
+    Start { room, format: format(), rungs, resume, failures: 0, dropped: Vec::new(), stage }
 }
 
 /// What came out, checked as it comes: nothing missing, nothing twice, times without a gap.

@@ -190,7 +190,7 @@ describe("the watch page", () => {
     await page.waitForTimeout(2000);
     const { stalls } = await figures(page);
     live.frozenAt = Date.now();
-    const stalled = await until(page, "a stall", (f) => f.stalls > stalls && f.buffer < 0.1, 10);
+    const stalled = await until(page, "a stall", (f) => f.stalls > stalls && f.buffer < 0.3, 20);
     await page.waitForTimeout(3000);
     // What was not made meanwhile comes late: the timeline goes on where it stood.
     live.epoch += Date.now() - live.frozenAt;

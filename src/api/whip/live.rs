@@ -120,6 +120,7 @@ impl Seen {
                 self.tracks.entry(*track).or_default().reports += 1;
             }
             Record::Gone { .. } => self.gone += 1,
+            Record::Stage { .. } => {}
         }
     }
 

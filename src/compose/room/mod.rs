@@ -197,6 +197,8 @@ impl Room {
             Record::SenderReport { track, ntp, rtp, arrived, .. } => {
                 self.timeline.on_report(*track, *ntp, *rtp, *arrived);
             }
+            // One stream at a time is shown, whatever the stage says of it.
+            Record::Stage { .. } => {}
             Record::Gone { source, arrived } => {
                 for entry in self.entries.values_mut().filter(|entry| entry.source == *source) {
                     entry.gone.get_or_insert(*arrived);

@@ -119,6 +119,7 @@ proptest! {
                 codec,
                 keyframe: marker,
                 marker,
+                layer: 0,
                 seq: u64::from(seq),
                 timestamp,
                 arrived,

@@ -8,7 +8,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use record::{BadRecord, HEADER, Record, RtpRecord};
+pub use record::{BadRecord, HEADER, MAX_LAYER, Record, RtpRecord};
 
 use crate::time::{Bitrate, HostTime, TrackId};
 use hw::memory::MemoryError;

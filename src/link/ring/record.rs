@@ -1,21 +1,21 @@
 //! Records as bytes: a fixed header of 32 bytes, little-endian, and a packet's payload.
 //!
-//! | bytes | RTP packet | sender report | gone |
-//! |---|---|---|---|
-//! | 0 | 1 | 2 | 3 |
-//! | 1 | layout version | = | = |
-//! | 2 | codec | 0 | 0 |
-//! | 3 | bit 0 key frame, bit 1 marker | 0 | 0 |
-//! | 4..8 | source | = | = |
-//! | 8..12 | track | = | 0 |
-//! | 12..16 | RTP timestamp | = | 0 |
-//! | 16..24 | extended sequence number | NTP time | 0 |
-//! | 24..32 | arrival, microseconds | = | = |
-//! | 32.. | payload | | |
+//! | bytes | RTP packet | sender report | gone | stage |
+//! |---|---|---|---|---|
+//! | 0 | 1 | 2 | 3 | 4 |
+//! | 1 | layout version | = | = | = |
+//! | 2 | codec | 0 | 0 | 0 |
+//! | 3 | bit 0 key frame, bit 1 marker, bits 2 and 3 layer | 0 | 0 | 0 |
+//! | 4..8 | source | = | = | 0 |
+//! | 8..12 | track | = | 0 | 0 |
+//! | 12..16 | RTP timestamp | = | 0 | 0 |
+//! | 16..24 | extended sequence number | NTP time | 0 | 0 |
+//! | 24..32 | arrival, microseconds | = | = | = |
+//! | 32.. | payload | | | a `link::wire::Stage`, encoded |
 
 use crate::time::{HostTime, SourceCodec, SourceId, TrackId};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Bytes before the payload.
 pub const HEADER: usize = 32;
@@ -23,9 +23,14 @@ pub const HEADER: usize = 32;
 const RTP: u8 = 1;
 const SENDER_REPORT: u8 = 2;
 const GONE: u8 = 3;
+const STAGE: u8 = 4;
 
 const KEYFRAME: u8 = 1;
 const MARKER: u8 = 2;
+const LAYER_SHIFT: u32 = 2;
+
+/// Largest [`RtpRecord::layer`].
+pub const MAX_LAYER: u8 = 3;
 
 /// What the SFU tells the transcoder about what comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +57,13 @@ pub enum Record<'a> {
         /// When.
         arrived: HostTime,
     },
+    /// Who is on stage and how they are shown has changed, or is told again for whoever begins to read here.
+    Stage {
+        /// Since when.
+        arrived: HostTime,
+        /// A [`Stage`](crate::link::wire::Stage), as [`encode`](crate::link::wire::encode) makes it.
+        payload: &'a [u8],
+    },
 }
 
 /// One RTP packet.
@@ -67,6 +79,8 @@ pub struct RtpRecord<'a> {
     pub keyframe: bool,
     /// The RTP marker bit: for video, the last packet of a picture.
     pub marker: bool,
+    /// Which simulcast layer, 0 the smallest; 0 where there is only one. At most [`MAX_LAYER`].
+    pub layer: u8,
     /// Sequence number, extended to 64 bits so that it never wraps.
     pub seq: u64,
     /// RTP timestamp as sent.
@@ -87,7 +101,9 @@ impl<'a> Record<'a> {
     pub fn arrived(&self) -> HostTime {
         match self {
             Self::Rtp(packet) => packet.arrived,
-            Self::SenderReport { arrived, .. } | Self::Gone { arrived, .. } => *arrived,
+            Self::SenderReport { arrived, .. }
+            | Self::Gone { arrived, .. }
+            | Self::Stage { arrived, .. } => *arrived,
         }
     }
 
@@ -100,8 +116,9 @@ impl<'a> Record<'a> {
     pub fn to_bytes(&self) -> ([u8; HEADER], &'a [u8]) {
         match *self {
             Self::Rtp(p) => {
-                let flags =
-                    if p.keyframe { KEYFRAME } else { 0 } | if p.marker { MARKER } else { 0 };
+                let flags = if p.keyframe { KEYFRAME } else { 0 }
+                    | if p.marker { MARKER } else { 0 }
+                    | (p.layer.min(MAX_LAYER) << LAYER_SHIFT);
                 let head = header(
                     RTP,
                     codec_number(p.codec),
@@ -119,6 +136,9 @@ impl<'a> Record<'a> {
             }
             Self::Gone { source, arrived } => {
                 (header(GONE, 0, 0, source, TrackId(0), 0, 0, arrived), &[])
+            }
+            Self::Stage { arrived, payload } => {
+                (header(STAGE, 0, 0, SourceId(0), TrackId(0), 0, 0, arrived), payload)
             }
         }
     }
@@ -145,13 +165,14 @@ impl<'a> Record<'a> {
             return Err(BadRecord);
         }
         match (*kind, *codec, *flags, payload) {
-            (RTP, codec, flags, payload) if flags & !(KEYFRAME | MARKER) == 0 => {
+            (RTP, codec, flags, payload) if flags >> LAYER_SHIFT <= MAX_LAYER => {
                 Ok(Self::Rtp(RtpRecord {
                     source,
                     track,
                     codec: codec_from(codec)?,
                     keyframe: flags & KEYFRAME != 0,
                     marker: flags & MARKER != 0,
+                    layer: flags >> LAYER_SHIFT,
                     seq,
                     timestamp,
                     arrived,
@@ -163,6 +184,11 @@ impl<'a> Record<'a> {
             }
             (GONE, 0, 0, []) if track.0 == 0 && timestamp == 0 && seq == 0 => {
                 Ok(Self::Gone { source, arrived })
+            }
+            (STAGE, 0, 0, payload)
+                if source.0 == 0 && track.0 == 0 && timestamp == 0 && seq == 0 =>
+            {
+                Ok(Self::Stage { arrived, payload })
             }
             _ => Err(BadRecord),
         }

@@ -20,6 +20,7 @@ prop_compose! {
             codec,
             keyframe,
             marker,
+            layer: 0,
             seq,
             timestamp,
             arrived: HostTime(arrived),
@@ -36,6 +37,7 @@ proptest! {
             Record::Rtp(RtpRecord { payload: &payload, ..packet }),
             Record::SenderReport { source, track, ntp, rtp, arrived },
             Record::Gone { source, arrived },
+            Record::Stage { arrived, payload: &payload },
         ] {
             let (head, rest) = record.to_bytes();
             let bytes = [&head, rest].concat();
@@ -73,6 +75,7 @@ fn at(track: u32, seq: u64, keyframe: bool) -> RtpRecord<'static> {
         codec: SourceCodec::H264,
         keyframe,
         marker: true,
+        layer: 0,
         seq,
         timestamp: 0,
         arrived: HostTime(seq as i64 * 1000),

@@ -96,6 +96,7 @@ fn packet(seq: u64, keyframe: bool, payload: &[u8]) -> Record<'_> {
         codec: SourceCodec::Vp8,
         keyframe,
         marker: false,
+        layer: 0,
         seq,
         timestamp: 3000 * seq as u32,
         arrived: HostTime(1000 * seq as i64),

@@ -8,15 +8,18 @@
 mod rules;
 #[cfg(test)]
 pub(crate) mod samples;
+mod stage;
 #[cfg(test)]
 mod tests;
+
+pub use stage::{Layout, MAX_NAME, MAX_SEATS, Seat, Stage};
 
 use crate::time::{Bitrate, HostTime, MediaTime, RoomName, TrackId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol; both ends come from one binary, so any other is an error.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Largest message, bytes. A presentation with 16 renditions is under 20 KiB.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -32,6 +35,7 @@ pub trait Message: Serialize + DeserializeOwned + rules::Rules {}
 
 impl Message for ToTranscoder {}
 impl Message for FromTranscoder {}
+impl Message for Stage {}
 
 /// The datagram for `message`: preamble and body, at most [`MAX_MESSAGE`] bytes.
 ///
@@ -101,6 +105,8 @@ pub struct Start {
     pub failures: u32,
     /// Renditions that an earlier transcoder of this class gave up: not to be encoded again.
     pub dropped: Vec<u8>,
+    /// The stage as it was told last; what the ring says of it later counts from there on.
+    pub stage: Stage,
 }
 
 /// What all renditions have in common.

@@ -9,7 +9,7 @@ use super::{
 use crate::time::{Bitrate, HostTime, MediaTime};
 
 /// What is wrong, for people.
-type Verdict = Result<(), &'static str>;
+pub(super) type Verdict = Result<(), &'static str>;
 
 /// Holds a value against its rules. Public in name only: the module is not.
 pub trait Rules {
@@ -28,7 +28,7 @@ const MAX_REASON: usize = 512;
 /// A segment of more seconds serves nobody, and bounds what a window may hold.
 const MAX_SEGMENT_SECONDS: u32 = 30;
 
-fn ensure(good: bool, rule: &'static str) -> Verdict {
+pub(super) fn ensure(good: bool, rule: &'static str) -> Verdict {
     if good { Ok(()) } else { Err(rule) }
 }
 
@@ -74,6 +74,7 @@ impl Rules for Start {
             self.dropped.len() < self.rungs.len() && self.dropped.iter().all(known),
             "dropped rungs are not some of the rungs",
         )?;
+        self.stage.check()?;
         self.resume.as_ref().map_or(Ok(()), Resume::check)
     }
 }
@@ -218,8 +219,8 @@ fn rendition_name(name: &str) -> Verdict {
     )
 }
 
-fn distinct<'a>(names: impl Iterator<Item = &'a str> + Clone) -> bool {
-    // At most 16 of them: comparing all pairs takes less than hashing.
+pub(super) fn distinct<T: PartialEq>(names: impl Iterator<Item = T> + Clone) -> bool {
+    // At most a few dozen of them: comparing all pairs takes less than hashing.
     names.clone().enumerate().all(|(i, name)| names.clone().take(i).all(|other| other != name))
 }
 

@@ -1,6 +1,7 @@
 //! Messages for tests: plausible ones, and strategies for arbitrary ones that keep the rules.
 
 use super::*;
+use crate::time::{PersonId, SourceId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -26,7 +27,15 @@ pub(crate) fn start() -> Start {
         threads: 1,
     };
     let room = RoomName::parse("test").expect("a room name");
-    Start { room, format: FORMAT, rungs: vec![rung], resume: None, failures: 0, dropped: vec![] }
+    Start {
+        room,
+        format: FORMAT,
+        rungs: vec![rung],
+        resume: None,
+        failures: 0,
+        dropped: vec![],
+        stage: Stage::default(),
+    }
 }
 
 fn count() -> impl Strategy<Value = u64> {
@@ -101,13 +110,38 @@ fn room() -> impl Strategy<Value = RoomName> {
     "[a-z0-9_][a-z0-9_-]{0,63}".prop_map(|name| RoomName::parse(&name).expect("a room name"))
 }
 
+pub(crate) fn stage() -> impl Strategy<Value = Stage> {
+    let layout = prop_oneof![
+        Just(Layout::Auto),
+        Just(Layout::Speaker),
+        Just(Layout::Grid),
+        Just(Layout::Screen),
+        Just(Layout::Single),
+    ];
+    let seat = ("[^\\p{C}]{0,20}", any::<bool>(), any::<bool>(), any::<bool>());
+    (layout, vec(seat, 0..=MAX_SEATS), any::<bool>()).prop_map(|(layout, seats, speaks)| {
+        let seats: Vec<Seat> = (0_u32..)
+            .zip(seats)
+            .map(|(i, (name, camera, screen, muted))| Seat {
+                person: PersonId::new(u64::from(i)),
+                name,
+                camera: camera.then_some(SourceId(2 * i)),
+                screen: screen.then_some(SourceId(2 * i + 1)),
+                muted,
+            })
+            .collect();
+        let speaker = seats.first().map(|seat| seat.person).filter(|_| speaks);
+        Stage { layout, seats, speaker, pinned: speaker }
+    })
+}
+
 pub(crate) fn to_transcoder() -> impl Strategy<Value = ToTranscoder> {
     let start = (1..16_usize).prop_flat_map(|n| {
         let rungs = (0..n).map(rung).collect::<Vec<_>>();
-        (room(), format(), rungs, proptest::option::of(resume()), any::<u32>()).prop_map(
-            |(room, format, rungs, resume, failures)| {
+        (room(), format(), rungs, proptest::option::of(resume()), any::<u32>(), stage()).prop_map(
+            |(room, format, rungs, resume, failures, stage)| {
                 let dropped = (1..rungs.len()).map(|i| i as u8).collect();
-                let start = Start { room, format, rungs, resume, failures, dropped };
+                let start = Start { room, format, rungs, resume, failures, dropped, stage };
                 ToTranscoder::Start(Box::new(start))
             },
         )

@@ -2,10 +2,13 @@
 
 use proscenium::link::ring::{Record, RtpRecord};
 use proscenium::link::wire::{
-    Figures, Fragment, FromTranscoder, Message, OutputFormat, Part, Presentation, Rendition,
-    Resume, Rung, RungFigures, Start, ToTranscoder, TrackClock, VideoCodec, decode, encode,
+    Figures, Fragment, FromTranscoder, Layout, Message, OutputFormat, Part, Presentation,
+    Rendition, Resume, Rung, RungFigures, Seat, Stage, Start, ToTranscoder, TrackClock, VideoCodec,
+    decode, encode,
 };
-use proscenium::time::{Bitrate, HostTime, MediaTime, RoomName, SourceCodec, SourceId, TrackId};
+use proscenium::time::{
+    Bitrate, HostTime, MediaTime, PersonId, RoomName, SourceCodec, SourceId, TrackId,
+};
 use std::fmt::Debug;
 
 /// What is decoded can be sent on, and means the same at the other end.
@@ -108,6 +111,13 @@ pub fn from_transcoder_seeds() -> Vec<Vec<u8>> {
     .collect()
 }
 
+fn stage() -> Stage {
+    let person = PersonId::new(1);
+    let (camera, screen) = (Some(SourceId(1)), Some(SourceId(2)));
+    let seat = Seat { person, name: "A".to_owned(), camera, screen, muted: true };
+    Stage { layout: Layout::Grid, seats: vec![seat], speaker: Some(person), pinned: None }
+}
+
 pub fn to_transcoder_seeds() -> Vec<Vec<u8>> {
     let rung = |name: &str, codec| Rung {
         name: name.to_owned(),
@@ -125,6 +135,7 @@ pub fn to_transcoder_seeds() -> Vec<Vec<u8>> {
         resume: Some(resume()),
         failures: 1,
         dropped: vec![1],
+        stage: stage(),
     };
     [ToTranscoder::Start(Box::new(start)), ToTranscoder::Stop]
         .iter()
@@ -147,6 +158,7 @@ pub fn ring_record_seeds() -> Vec<Vec<u8>> {
         codec: SourceCodec::Vp8,
         keyframe: true,
         marker: true,
+        layer: 2,
         seq: 65_536,
         timestamp: 90_000,
         arrived: HostTime(1_000_000),
@@ -154,7 +166,9 @@ pub fn ring_record_seeds() -> Vec<Vec<u8>> {
     };
     let (source, track, arrived) = (packet.source, packet.track, packet.arrived);
     let report = Record::SenderReport { source, track, ntp: 1 << 32, rtp: 90_000, arrived };
-    [Record::Rtp(packet), report, Record::Gone { source, arrived }]
+    let stage = encode(&stage()).expect("a good stage");
+    let stage = Record::Stage { arrived, payload: &stage };
+    [Record::Rtp(packet), report, Record::Gone { source, arrived }, stage]
         .iter()
         .map(|record| {
             let (header, payload) = record.to_bytes();
