@@ -2,5 +2,6 @@
 //! reads it, decoded by FFmpeg, and held against the clock that is burnt into the picture.
 
 mod class;
+mod crash;
 mod doors;
 mod support;
