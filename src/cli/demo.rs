@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const GOING_LIVE: Duration = Duration::from_secs(60);
 /// How long ending may take.
 const ENDING: Duration = Duration::from_secs(15);
+/// Share of the cores that encoders may take: the teacher, and the browsers that look, are on this box too.
+const MAX_CPU: f64 = 0.6;
 /// The token on the teach link holds this long, in seconds.
 const TOKEN_SECONDS: u64 = 24 * 3600;
 
@@ -111,6 +113,7 @@ fn configure(args: &Args) -> Result<Config> {
     config.room =
         vec![RoomConfig { name: args.room.clone(), title: Some("A synthetic class".into()) }];
     config.ladder.av1 = !args.no_av1;
+    config.ladder.max_cpu = config.ladder.max_cpu.min(MAX_CPU);
     config.ladder.top_height = args.top_height.unwrap_or(config.ladder.top_height);
     config.paths.state = state_folder();
     std::fs::create_dir_all(&config.paths.state)
