@@ -136,6 +136,7 @@ fn links(daemon: &Daemon, room: &RoomName, signer: &Signer) -> Result<Links> {
         sub: "demo".into(),
         exp: unix_now() + TOKEN_SECONDS,
         nbf: None,
+        name: Some("The teacher".into()),
     })?;
     Ok(Links {
         watch: format!("{http}/watch/{room}"),

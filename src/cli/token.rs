@@ -2,6 +2,8 @@
 
 use super::config::Source;
 use crate::config::Config;
+use crate::link::wire::MAX_NAME;
+use crate::rooms::name;
 use crate::rooms::token::{self, Grant, Role, Scope, Signer};
 use crate::units::Span;
 use anyhow::{Context, Result, bail};
@@ -13,7 +15,7 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  proscenium token --room bar --role teacher --sub alice --ttl 4h
+  proscenium token --room bar --role teacher --sub alice --name 'Dr Alice Bar' --ttl 4h
   proscenium token --room '*' --role admin --sub operator --ttl 30d --json
   proscenium token --new-key-pair school.pem
   proscenium token --room bar --role viewer --sub carol --private-key school.pem
@@ -32,6 +34,9 @@ pub struct Args {
     /// Who holds it: a name or an id. Two connections with the same one are one person.
     #[arg(long, value_name = "NAME", required_unless_present = "new_key_pair")]
     sub: Option<String>,
+    /// What the others in the room see, at most 80 bytes.
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
     /// How long it is valid: 30min, 4h, 30d.
     #[arg(long, default_value = "4h", value_parser = Span::parse)]
     ttl: Span,
@@ -43,7 +48,7 @@ pub struct Args {
     secret: Option<PathBuf>,
     /// Make an Ed25519 key pair: FILE and FILE.pub. The public half goes into
     /// tokens.public_key_file.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["room", "role", "sub", "private_key", "secret"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["room", "role", "sub", "name", "private_key", "secret"])]
     new_key_pair: Option<PathBuf>,
     /// Print JSON: the token and what it grants.
     #[arg(long)]
@@ -103,7 +108,16 @@ fn grant(args: &Args, now: u64) -> Result<Grant> {
         bail!("--sub is empty: name who holds the token");
     }
     let exp = now.saturating_add(args.ttl.0.as_secs());
-    Ok(Grant { room: room.clone(), role, sub: sub.clone(), exp, nbf: Some(now) })
+    let name = match args.name.as_deref().map(name::clean) {
+        Some(clean) if clean.is_empty() => {
+            bail!("--name is empty: leave it out, or say what people shall see")
+        }
+        Some(clean) if clean.len() < args.name.as_deref().map_or(0, |name| name.trim().len()) => {
+            bail!("--name: at most {MAX_NAME} bytes of text on one line, such as '{clean}'")
+        }
+        name => name,
+    };
+    Ok(Grant { room: room.clone(), role, sub: sub.clone(), exp, nbf: Some(now), name })
 }
 
 #[cfg(test)]
@@ -152,6 +166,19 @@ mod tests {
         let args =
             parse(&["--room", "a", "--role", "viewer", "--sub", "b", "--ttl", "0 s"]).unwrap();
         assert!(grant(&args, 0).unwrap_err().to_string().contains("--ttl"));
+    }
+
+    #[test]
+    fn a_name_is_what_people_will_see_or_is_refused() {
+        let named = |name: &str| {
+            let args = parse(&["--room", "a", "--role", "viewer", "--sub", "b", "--name", name]);
+            grant(&args.unwrap(), 0).map(|grant| grant.name)
+        };
+        assert_eq!(named(" Bar Foo ").unwrap().as_deref(), Some("Bar Foo"));
+        let long = named(&"ä".repeat(41)).unwrap_err().to_string();
+        assert!(long.contains("--name") && long.contains("80 bytes"), "{long}");
+        assert!(named("a\u{202e}b").unwrap_err().to_string().contains("'ab'"));
+        assert!(named(" \n ").unwrap_err().to_string().contains("leave it out"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! daemon is on the other end of a bounded queue; it makes ring and transcoder and answers.
 
 pub mod board;
+pub mod name;
 pub mod token;
 
 use crate::time::RoomName;

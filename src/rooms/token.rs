@@ -168,6 +168,10 @@ pub struct Grant {
     /// First valid second, Unix time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nbf: Option<u64>,
+    /// What the others in the room see. Cut to [`MAX_NAME`](crate::link::wire::MAX_NAME) bytes where it is
+    /// shown: a portal's long names are no reason to keep anybody out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// Why a token is not accepted.
@@ -188,6 +192,8 @@ pub enum Refusal {
 pub struct Verifier {
     keys: Vec<(Algorithm, DecodingKey)>,
     leeway: u64,
+    /// For what the box signs itself.
+    signer: Signer,
 }
 
 impl fmt::Debug for Verifier {
@@ -203,10 +209,12 @@ impl Verifier {
     /// # Errors
     /// A file that cannot be read or made, or holds no such key: which file, and the cure.
     pub fn open(config: &Config) -> Result<Self, KeyError> {
-        let mut verifier = Self { keys: Vec::new(), leeway: config.leeway.0.as_secs() };
-        if let Some(path) = &config.secret_file {
-            verifier.add_secret(&keys::read_or_make_secret(path)?);
-        }
+        let secret = match &config.secret_file {
+            Some(path) => keys::read_or_make_secret(path)?,
+            // Guests' tokens need a key all the same; it is forgotten when the box stops, and so are they.
+            None => keys::random_secret()?,
+        };
+        let mut verifier = Self { leeway: config.leeway.0.as_secs(), ..Self::with_secret(&secret) };
         if let Some(path) = &config.public_key_file {
             verifier.keys.push((Algorithm::EdDSA, keys::read_public(path)?));
         }
@@ -215,13 +223,16 @@ impl Verifier {
 
     /// With one secret that is in no file; for tests and for the demo.
     pub fn with_secret(secret: &[u8]) -> Self {
-        let mut verifier = Self { keys: Vec::new(), leeway: 30 };
-        verifier.add_secret(secret);
-        verifier
+        Self {
+            keys: vec![(Algorithm::HS256, DecodingKey::from_secret(secret))],
+            leeway: 30,
+            signer: Signer::with_secret(secret),
+        }
     }
 
-    fn add_secret(&mut self, secret: &[u8]) {
-        self.keys.push((Algorithm::HS256, DecodingKey::from_secret(secret)));
+    /// Signs what [`Verifier::verify`] of this box believes: guests' tokens.
+    pub fn signer(&self) -> &Signer {
+        &self.signer
     }
 
     /// What `token` grants at `now` (Unix seconds).

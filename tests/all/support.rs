@@ -132,6 +132,7 @@ pub fn token(room: &str, role: Role, sub: &str, ttl: i64) -> String {
         sub: sub.into(),
         exp: unix_now().saturating_add_signed(ttl),
         nbf: None,
+        name: None,
     };
     Signer::with_secret(SECRET).sign(&grant).expect("a signed token")
 }

@@ -51,6 +51,7 @@ async fn house(config: sfu::Config) -> House {
         sub: "alice".into(),
         exp: unix_now() + 3600,
         nbf: None,
+        name: None,
     };
     let token = Signer::with_secret(SECRET).sign(&grant).unwrap();
     House { endpoint, token, sfu, events, ring: reader }

@@ -52,7 +52,7 @@ async fn house() -> House {
 
 fn token(room: &str, role: Role, sub: &str, exp: u64) -> String {
     let room = room.parse().unwrap();
-    let grant = Grant { room, role, sub: sub.into(), exp, nbf: None };
+    let grant = Grant { room, role, sub: sub.into(), exp, nbf: None, name: None };
     format!("Bearer {}", Signer::with_secret(SECRET).sign(&grant).unwrap())
 }
 

@@ -85,15 +85,22 @@ fn make_secret(path: &Path) -> std::io::Result<()> {
     if path.exists() {
         return Err(ErrorKind::AlreadyExists.into());
     }
-    let mut bytes = [0; 32];
-    rand::rngs::OsRng.try_fill_bytes(&mut bytes).map_err(std::io::Error::other)?;
+    let secret = random_secret().map_err(std::io::Error::other)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let draft = path.with_file_name(name);
-    let written = write_private(&draft, format!("{}\n", STANDARD.encode(bytes)).as_bytes())
+    let written = write_private(&draft, &[secret.as_slice(), b"\n"].concat())
         .and_then(|()| fs::hard_link(&draft, path));
     let removed = fs::remove_file(&draft);
     written.and(removed)
+}
+
+/// 32 random bytes, as base64.
+pub(super) fn random_secret() -> Result<Vec<u8>, KeyError> {
+    let mut bytes = [0; 32];
+    let filled = rand::rngs::OsRng.try_fill_bytes(&mut bytes);
+    filled.map_err(|error| KeyError::Sign(error.to_string()))?;
+    Ok(STANDARD.encode(bytes).into_bytes())
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

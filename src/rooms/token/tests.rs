@@ -14,6 +14,7 @@ fn grant() -> Grant {
         sub: "alice".into(),
         exp: NOW + 3600,
         nbf: None,
+        name: None,
     }
 }
 

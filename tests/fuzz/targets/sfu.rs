@@ -205,6 +205,7 @@ fn grant() -> Grant {
         sub: "teacher".to_owned(),
         exp: NOW + 60,
         nbf: None,
+        name: None,
     }
 }
 
