@@ -8,8 +8,8 @@
 use super::problem::Problem;
 use crate::rooms::token::{Grant, Refusal, Verifier, unix_now};
 use crate::rooms::{OpenError, Rooms};
-use crate::sfu::{self, CommandError, PatchError, Patched, PublishError, ResourceId};
-use crate::time::RoomName;
+use crate::sfu::{self, CommandError, PatchError, Patched, Publish, PublishError, ResourceId};
+use crate::time::{MediaKind, PersonId, RoomName};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRef, Path, State};
@@ -18,7 +18,8 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Longest offer or fragment, bytes. A browser's is under 10 KiB.
@@ -103,7 +104,9 @@ async fn post(
     let (room, grant) = authorise(&context, &room, &headers)?;
     let offer = read(&headers, body, SDP, ACCEPT_POST).await?;
     context.rooms.open_for_publish(&room).await?;
-    let published = context.sfu.publish(room.clone(), grant.sub, offer).await?;
+    let (person, kind) = (person(&room, &grant.sub), MediaKind::Camera);
+    let publish = Publish { room: room.clone(), person, kind, offer };
+    let published = context.sfu.publish(publish).await?;
     let headers = [
         (header::CONTENT_TYPE, SDP.to_owned()),
         (header::LOCATION, format!("/whip/{room}/{}", published.resource)),
@@ -112,6 +115,14 @@ async fn post(
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
     Ok((StatusCode::CREATED, headers, published.answer).into_response())
+}
+
+/// The same for the same subject in the same room, as long as this process lives; says nothing
+/// about who it is.
+fn person(room: &RoomName, subject: &str) -> PersonId {
+    static KEY: OnceLock<RandomState> = OnceLock::new();
+    let key = KEY.get_or_init(RandomState::new);
+    PersonId::new(key.hash_one((room.as_str(), subject)))
 }
 
 async fn patch(
@@ -260,7 +271,7 @@ impl From<PublishError> for Problem {
             PublishError::BadSdp(_) => StatusCode::BAD_REQUEST,
             PublishError::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             PublishError::NotAcceptable(_) => StatusCode::NOT_ACCEPTABLE,
-            PublishError::Taken => StatusCode::CONFLICT,
+            PublishError::StageFull => StatusCode::CONFLICT,
             PublishError::NotOpen | PublishError::Full | PublishError::Command(_) => {
                 return Self::unavailable(error.to_string());
             }

@@ -231,8 +231,8 @@ impl Director {
 
     fn hear(&mut self, event: sfu::Event) {
         match event {
-            sfu::Event::Joined { room, source, identity } => {
-                info!(%room, source = source.0, identity, "a publisher joins");
+            sfu::Event::Joined { room, source, person, kind } => {
+                info!(%room, source = source.0, %person, ?kind, "a publisher joins");
                 self.command(&room, Command::Joined(source));
             }
             sfu::Event::Connected { room, source } => {
@@ -241,11 +241,12 @@ impl Director {
             sfu::Event::FirstPacket { room, track, codec, .. } => {
                 info!(%room, track = track.0, ?codec, "media arrives");
             }
-            sfu::Event::Left { room, source, why } => {
+            sfu::Event::Left { room, source, why, .. } => {
                 info!(%room, source = source.0, %why, "a publisher left");
                 let polite = why == sfu::LeftWhy::Ended;
                 self.command(&room, Command::Left { source, polite });
             }
+            sfu::Event::Speaking { .. } => {}
         }
     }
 

@@ -27,6 +27,10 @@ pub struct Config {
     pub socket: Socket,
     /// Most publishers at once, over all rooms; more get a 503.
     pub max_publishers: usize,
+    /// Most people who publish to one room at once; more get a 409.
+    pub max_on_stage: usize,
+    /// Most subscribers at once, over all rooms; more get a 503.
+    pub max_subscribers: usize,
     /// A key frame is asked for when the newest one is older than this, so that a new transcoder
     /// never has more than this to decode before it can go on.
     pub keyframe_age: Span,
@@ -63,6 +67,8 @@ impl Default for Config {
             tcp_connections: 128,
             socket: Socket::Auto,
             max_publishers: 64,
+            max_on_stage: 16,
+            max_subscribers: 2000,
             keyframe_age: Span::secs(8),
             keyframe_interval: Span::millis(500),
             connect_timeout: Span::secs(20),
@@ -97,6 +103,11 @@ impl Config {
         if self.max_publishers == 0 {
             return wrong("max_publishers", "must be at least 1");
         }
+        // The stage of `link::wire` has this many seats.
+        let seats = crate::link::wire::MAX_SEATS;
+        if self.max_on_stage == 0 || self.max_on_stage > seats {
+            return wrong("max_on_stage", &format!("must be from 1 to {seats}"));
+        }
         if self.keyframe_interval > self.keyframe_age {
             return wrong("keyframe_interval", "must not be longer than keyframe_age");
         }
@@ -130,6 +141,8 @@ mod tests {
             ("announce", Config { announce: vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)], ..base() }),
             ("announce", Config { announce_interfaces: false, ..base() }),
             ("max_publishers", Config { max_publishers: 0, ..base() }),
+            ("max_on_stage", Config { max_on_stage: 0, ..base() }),
+            ("max_on_stage", Config { max_on_stage: 33, ..base() }),
             ("keyframe_interval", Config { keyframe_interval: Span::secs(9), ..base() }),
             ("silence_timeout", Config { silence_timeout: Span::secs(1), ..base() }),
             ("connect_timeout", Config { connect_timeout: Span::secs(3600), ..base() }),

@@ -8,16 +8,20 @@
 //! Deliberately not known here: rings, HTTP, tokens, which daemon task waits for an answer.
 
 use super::addresses::Addresses;
-use super::handle::{Event, LeftWhy, PatchError, Patched, PublishError, Published};
 use super::peer::{Clock, NewPeer, Over, Peer, PeerOutput, Shared, guarded};
 pub use super::peer::{Counters, Packet};
 use super::sdp::{self, Credentials, Fragment};
+use super::words::{
+    CommandError, Event, LeftWhy, PatchError, Patched, Publish, PublishError, Published, Subscribe,
+    SubscribeError, Subscribed,
+};
 use super::{Config, ResourceId};
-use crate::time::{HostTime, RoomName, SourceId, TrackId};
+use crate::time::{HostTime, MediaKind, PersonId, RoomName, SourceId, TrackId};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 use str0m::change::SdpOffer;
 use str0m::format::{Codec, FormatParams};
@@ -78,13 +82,36 @@ pub enum Output {
         /// Since when.
         at: HostTime,
     },
+    /// For the room's ring: who is on stage.
+    Stage {
+        /// Which ring.
+        room: RoomKey,
+        /// A [`crate::link::wire::Stage`], encoded.
+        stage: Arc<[u8]>,
+        /// When it is told.
+        at: HostTime,
+    },
     /// For the daemon.
     Event(Event),
 }
 
+/// How often the stage is told anew, for transcoders that begin to read in the middle.
+const STAGE_EVERY_US: i64 = 1_000_000;
+
 struct Room {
     name: RoomName,
-    publisher: Option<SourceId>,
+    publishers: BTreeMap<(PersonId, MediaKind), SourceId>,
+    muted: BTreeSet<PersonId>,
+    stage: Option<Arc<[u8]>>,
+    stage_due: HostTime,
+}
+
+impl Room {
+    fn people(&self) -> usize {
+        let mut people: Vec<PersonId> = self.publishers.keys().map(|(person, _)| *person).collect();
+        people.dedup(); // they are in order
+        people.len()
+    }
 }
 
 /// The state of the SFU.
@@ -160,7 +187,9 @@ impl Core {
 
     /// When [`Core::tick`] is next to be called, at the latest.
     pub fn next_timeout(&self) -> Option<HostTime> {
-        self.peers.values().map(|peer| peer.due(&self.shared.config)).min()
+        let peers = self.peers.values().map(|peer| peer.due(&self.shared.config));
+        let stages = self.rooms.values().filter(|room| room.stage.is_some());
+        peers.chain(stages.map(|room| room.stage_due)).min()
     }
 
     /// Opens a room for publishers. Open already, it keeps its key.
@@ -171,15 +200,22 @@ impl Core {
         let key = RoomKey(self.next_room);
         self.next_room = self.next_room.wrapping_add(1);
         self.by_name.insert(name.clone(), key);
-        self.rooms.insert(key, Room { name: name.clone(), publisher: None });
+        let room = Room {
+            name: name.clone(),
+            publishers: BTreeMap::new(),
+            muted: BTreeSet::new(),
+            stage: None,
+            stage_due: HostTime(i64::MAX),
+        };
+        self.rooms.insert(key, room);
         key
     }
 
-    /// Closes a room and sends its publisher away. Its key, if it was open.
+    /// Closes a room and sends everybody in it away. Its key, if it was open.
     pub fn close_room(&mut self, now: HostTime, name: &RoomName) -> Option<RoomKey> {
         let key = self.by_name.remove(name)?;
-        if let Some(publisher) = self.rooms.get(&key).and_then(|room| room.publisher) {
-            self.send_away(now, publisher, LeftWhy::RoomClosed);
+        for publisher in self.publishers_of(key, |_| true) {
+            self.end(now, publisher, LeftWhy::RoomClosed);
         }
         self.rooms.remove(&key);
         Some(key)
@@ -193,32 +229,29 @@ impl Core {
         }
     }
 
-    /// Answers an offer.
+    /// Answers an offer to send.
     ///
     /// # Errors
     /// [`PublishError`]; then nothing has changed.
-    pub fn publish(
-        &mut self,
-        now: HostTime,
-        room: &RoomName,
-        identity: &str,
-        offer: &str,
-    ) -> Result<Published, PublishError> {
+    pub fn publish(&mut self, now: HostTime, publish: &Publish) -> Result<Published, PublishError> {
+        let Publish { room, person, kind, offer } = publish;
+        let (person, kind) = (*person, *kind);
         let key = *self.by_name.get(room).ok_or(PublishError::NotOpen)?;
-        let before = self.rooms.get(&key).and_then(|room| room.publisher);
-        let before =
-            before.and_then(|id| self.peers.get(&id)).map(|p| (p.id, p.identity == identity));
-        if let Some((_, false)) = before {
-            return Err(PublishError::Taken);
+        let stage = self.rooms.get(&key).ok_or(PublishError::NotOpen)?;
+        let before = stage.publishers.get(&(person, kind)).copied();
+        let on_stage = stage.publishers.keys().any(|(somebody, _)| *somebody == person);
+        if !on_stage && stage.people() >= self.shared.config.max_on_stage {
+            return Err(PublishError::StageFull);
         }
+        let muted = stage.muted.contains(&person);
         if before.is_none() && self.peers.len() >= self.shared.config.max_publishers {
             return Err(PublishError::Full);
         }
         let offer = sdp::clean_offer(offer)?;
         let (rtc, answer, remote) = self.negotiate(now, &offer)?;
 
-        if let Some((older, _)) = before {
-            self.send_away(now, older, LeftWhy::Replaced);
+        if let Some(older) = before {
+            self.end(now, older, LeftWhy::Replaced);
         }
         let id = SourceId(self.next_source);
         self.next_source = self.next_source.wrapping_add(1);
@@ -228,12 +261,14 @@ impl Core {
         self.by_resource.insert(resource, id);
         self.by_ufrag.insert(local_ufrag.clone(), id);
         if let Some(room) = self.rooms.get_mut(&key) {
-            room.publisher = Some(id);
+            room.publishers.insert((person, kind), id);
         }
         let peer = NewPeer {
             id,
             room: key,
-            identity: identity.to_owned(),
+            person,
+            kind,
+            muted,
             resource,
             etag: etag.clone(),
             rtc,
@@ -246,10 +281,89 @@ impl Core {
         self.outputs.push_back(Output::Event(Event::Joined {
             room: room.clone(),
             source: id,
-            identity: identity.to_owned(),
+            person,
+            kind,
         }));
         self.run(now, id, |peer, shared| peer.drain(shared, now));
         Ok(Published { answer, resource, etag, source: id })
+    }
+
+    /// Answers an offer to receive.
+    ///
+    /// # Errors
+    /// [`SubscribeError`]; then nothing has changed.
+    pub fn subscribe(
+        &mut self,
+        _now: HostTime,
+        subscribe: &Subscribe,
+    ) -> Result<Subscribed, SubscribeError> {
+        let Subscribe { room, person, kind, .. } = subscribe;
+        let key = self.by_name.get(room).ok_or(SubscribeError::NotOnStage)?;
+        let room = self.rooms.get(key).ok_or(SubscribeError::NotOnStage)?;
+        room.publishers.get(&(*person, *kind)).ok_or(SubscribeError::NotOnStage)?;
+        Err(SubscribeError::Command(CommandError::Busy))
+    }
+
+    /// How large a subscriber shows what it receives; says whether there is such a session.
+    pub fn view(
+        &mut self,
+        _now: HostTime,
+        _room: &RoomName,
+        _at: ResourceId,
+        _height: u32,
+    ) -> bool {
+        false
+    }
+
+    /// Ends everything of a person in a room; says whether there was anything.
+    pub fn send_away(&mut self, now: HostTime, room: &RoomName, person: PersonId) -> bool {
+        let Some(key) = self.by_name.get(room).copied() else { return false };
+        let theirs = self.publishers_of(key, |somebody| somebody == person);
+        for id in &theirs {
+            self.end(now, *id, LeftWhy::SentAway);
+        }
+        !theirs.is_empty()
+    }
+
+    /// Whether a person's sound is to be dropped, from now on and until the room is closed; says
+    /// whether the room is open.
+    pub fn mute(&mut self, room: &RoomName, person: PersonId, muted: bool) -> bool {
+        let Some(key) = self.by_name.get(room).copied() else { return false };
+        let Some(room) = self.rooms.get_mut(&key) else { return false };
+        if muted {
+            room.muted.insert(person);
+        } else {
+            room.muted.remove(&person);
+        }
+        for id in self.publishers_of(key, |somebody| somebody == person) {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.muted = muted;
+            }
+        }
+        true
+    }
+
+    /// Who is on stage, encoded: for the ring now and every second; says whether the room is open.
+    pub fn set_stage(&mut self, now: HostTime, room: &RoomName, stage: Arc<[u8]>) -> bool {
+        let Some(key) = self.by_name.get(room).copied() else { return false };
+        let Some(room) = self.rooms.get_mut(&key) else { return false };
+        room.stage = Some(stage);
+        self.tell_stage(now, key);
+        true
+    }
+
+    /// Tells the ring who is on stage, if that is known.
+    pub fn tell_stage(&mut self, now: HostTime, key: RoomKey) {
+        let Some(room) = self.rooms.get_mut(&key) else { return };
+        let Some(stage) = room.stage.clone() else { return };
+        room.stage_due = now.plus_micros(STAGE_EVERY_US);
+        self.outputs.push_back(Output::Stage { room: key, stage, at: now });
+    }
+
+    fn publishers_of(&self, key: RoomKey, whose: impl Fn(PersonId) -> bool) -> Vec<SourceId> {
+        let Some(room) = self.rooms.get(&key) else { return Vec::new() };
+        let theirs = room.publishers.iter().filter(|((person, _), _)| whose(*person));
+        theirs.map(|(_, id)| *id).collect()
     }
 
     /// Applies an ICE fragment (RFC 9725 §4.3).
@@ -282,7 +396,7 @@ impl Core {
     /// Ends a session; says whether there was one.
     pub fn delete(&mut self, now: HostTime, room: &RoomName, resource: ResourceId) -> bool {
         let found = self.find(room, resource);
-        found.map(|id| self.send_away(now, id, LeftWhy::Ended)).is_some()
+        found.map(|id| self.end(now, id, LeftWhy::Ended)).is_some()
     }
 
     /// A decoder needs a key frame of this track.
@@ -335,6 +449,13 @@ impl Core {
         for id in due {
             self.run(now, id, |peer, shared| peer.tick(shared, now));
         }
+        let due = |(key, room): (&RoomKey, &Room)| {
+            (room.stage.is_some() && room.stage_due <= now).then_some(*key)
+        };
+        let rooms: Vec<RoomKey> = self.rooms.iter().filter_map(due).collect();
+        for key in rooms {
+            self.tell_stage(now, key);
+        }
     }
 
     /// Whose binding request this is. Only the user name is looked at, its signature is str0m's.
@@ -368,7 +489,7 @@ impl Core {
         let outcome = work(peer, &mut self.shared);
         self.pass_on(id);
         if let Err(Over(why)) = outcome {
-            self.send_away(now, id, why);
+            self.end(now, id, why);
         }
     }
 
@@ -404,7 +525,7 @@ impl Core {
         }
     }
 
-    fn send_away(&mut self, now: HostTime, id: SourceId, why: LeftWhy) {
+    fn end(&mut self, now: HostTime, id: SourceId, why: LeftWhy) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.close(&mut self.shared, now);
         }
@@ -422,11 +543,13 @@ impl Core {
         }
         self.outputs.push_back(Output::Gone { room: peer.room, source: id, at: now });
         if let Some(room) = self.rooms.get_mut(&peer.room) {
-            if room.publisher == Some(id) {
-                room.publisher = None;
+            let (person, kind) = (peer.person, peer.kind);
+            if room.publishers.get(&(person, kind)) == Some(&id) {
+                room.publishers.remove(&(person, kind));
             }
             let room = room.name.clone();
-            self.outputs.push_back(Output::Event(Event::Left { room, source: id, why }));
+            let left = Event::Left { room, source: id, person, kind, why };
+            self.outputs.push_back(Output::Event(left));
         }
     }
 

@@ -6,8 +6,9 @@
 
 use super::addresses::Addresses;
 use super::core::{Core, Output, RoomKey};
-use super::handle::{Command, Event, Handle};
+use super::handle::{Command, Handle};
 use super::tcp::{self, FromTcp, ToThread};
+use super::words::Event;
 use super::{Config, ConfigError, Socket};
 use crate::link::ring::{Record, RingWriter, RtpRecord};
 use crate::time::HostTime;
@@ -252,13 +253,25 @@ impl Driver {
     /// Whoever does not wait for a reply any more has no use for it.
     fn command(&mut self, command: Command) {
         match command {
-            Command::Publish { room, identity, offer, reply } => {
-                match hw::interfaces::addresses() {
-                    Ok(interfaces) => self.announce(&interfaces),
-                    Err(error) => tracing::warn!(%error, "network interfaces cannot be listed"),
-                }
-                let answer = self.core.publish(now(), &room, &identity, &offer);
-                let _ = reply.send(answer);
+            Command::Publish(publish, reply) => {
+                self.look_at_interfaces();
+                let _ = reply.send(self.core.publish(now(), &publish));
+            }
+            Command::Subscribe(subscribe, reply) => {
+                self.look_at_interfaces();
+                let _ = reply.send(self.core.subscribe(now(), &subscribe));
+            }
+            Command::View { room, resource, height, reply } => {
+                let _ = reply.send(self.core.view(now(), &room, resource, height));
+            }
+            Command::SendAway { room, person, reply } => {
+                let _ = reply.send(self.core.send_away(now(), &room, person));
+            }
+            Command::Mute { room, person, muted, reply } => {
+                let _ = reply.send(self.core.mute(&room, person, muted));
+            }
+            Command::SetStage { room, stage, reply } => {
+                let _ = reply.send(self.core.set_stage(now(), &room, stage));
             }
             Command::Patch { room, resource, if_match, fragment, reply } => {
                 let if_match = if_match.as_deref();
@@ -271,6 +284,7 @@ impl Driver {
             Command::AttachRing { room, ring, reply } => {
                 let key = self.core.open_room(&room);
                 self.rings.insert(key, *ring);
+                self.core.tell_stage(now(), key);
                 let _ = reply.send(());
             }
             Command::DetachRing { room, reply } => {
@@ -297,6 +311,13 @@ impl Driver {
                 self.connections.remove(&from);
             }
             Command::Stop => self.stopping = true,
+        }
+    }
+
+    fn look_at_interfaces(&mut self) {
+        match hw::interfaces::addresses() {
+            Ok(interfaces) => self.announce(&interfaces),
+            Err(error) => tracing::warn!(%error, "network interfaces cannot be listed"),
         }
     }
 
@@ -340,6 +361,9 @@ impl Driver {
                 Output::Gone { room, source, at } => {
                     self.push(room, &Record::Gone { source, arrived: at });
                 }
+                Output::Stage { room, stage, at } => {
+                    self.push(room, &Record::Stage { arrived: at, payload: &stage });
+                }
                 Output::Event(event) => self.tell(event),
             }
         }
@@ -374,11 +398,11 @@ impl Driver {
 
     fn tell(&mut self, event: Event) {
         match &event {
-            Event::Joined { room, source, identity } => {
-                tracing::info!(%room, source = source.0, identity, "a publisher joined");
+            Event::Joined { room, source, person, kind } => {
+                tracing::info!(%room, source = source.0, %person, ?kind, "a publisher joined");
             }
-            Event::Left { room, source, why } => {
-                tracing::info!(%room, source = source.0, %why, "a publisher left");
+            Event::Left { room, source, person, why, .. } => {
+                tracing::info!(%room, source = source.0, %person, %why, "a publisher left");
                 metrics::counter!("proscenium_sfu_left_total", "why" => why.as_str()).increment(1);
             }
             Event::Connected { room, source } => {
@@ -386,6 +410,10 @@ impl Driver {
             }
             Event::FirstPacket { room, source, track, codec } => {
                 tracing::info!(%room, source = source.0, track = track.0, ?codec, "media came");
+            }
+            Event::Speaking { room, person } => {
+                let person = person.map(|person| person.to_string());
+                tracing::debug!(%room, person, "the speaker changed");
             }
         }
         if self.backlog.len() >= EVENT_BACKLOG {

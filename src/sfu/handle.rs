@@ -1,230 +1,23 @@
 //! How everything else talks to the SFU's thread.
 
+use super::words::{
+    CommandError, PatchError, Patched, Publish, PublishError, Published, ResourceId, Subscribe,
+    SubscribeError, Subscribed,
+};
 use crate::link::ring::RingWriter;
-use crate::time::{RoomName, SourceCodec, SourceId, TrackId};
+use crate::time::{PersonId, RoomName, TrackId};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// How long a request may wait for the thread: it answers within microseconds, unless it is stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Names a WHIP session in URLs: 128 random bits, in hex. Whoever knows it still needs a token.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ResourceId(u128);
-
-impl ResourceId {
-    /// From 128 random bits.
-    pub const fn new(bits: u128) -> Self {
-        Self(bits)
-    }
-
-    /// From its text in a URL.
-    pub fn parse(text: &str) -> Option<Self> {
-        let hex = text.len() == 32
-            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        if !hex {
-            return None;
-        }
-        u128::from_str_radix(text, 16).ok().map(Self)
-    }
-}
-
-impl fmt::Display for ResourceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for ResourceId {
-    /// Logs tell sessions apart by the first digits; the whole is for its owner.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}..", self.0 >> 96)
-    }
-}
-
-/// What a publisher got.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// The SDP answer.
-    pub answer: String,
-    /// The session's name in URLs.
-    pub resource: ResourceId,
-    /// The ICE session's entity tag, with its quotes.
-    pub etag: String,
-    /// The publisher's number in the ring.
-    pub source: SourceId,
-}
-
-/// Why an offer was not taken. The texts tell the cure and may be shown to the publisher.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// The body is no SDP.
-    #[error("the offer is no SDP that can be read: {0}")]
-    BadSdp(String),
-    /// It is SDP, but no WebRTC offer.
-    #[error("the offer cannot be answered: {0}")]
-    Unprocessable(String),
-    /// A good offer of something that is not taken here.
-    #[error("{0}")]
-    NotAcceptable(String),
-    /// Somebody else publishes to the room.
-    #[error("somebody else is publishing to this room: wait until they stop, or ask them to")]
-    Taken,
-    /// The room has no ring.
-    #[error("the room is not open: try again in a few seconds")]
-    NotOpen,
-    /// [`super::Config::max_publishers`] are connected.
-    #[error("the server has as many publishers as it is set up for: try again later")]
-    Full,
-    /// The SFU's thread did not take or answer the request.
-    #[error(transparent)]
-    Command(#[from] CommandError),
-}
-
-/// What a `PATCH` did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Patched {
-    /// Candidates were noted.
-    Trickled,
-    /// ICE was restarted.
-    Restarted {
-        /// The new credentials and candidates, `application/trickle-ice-sdpfrag`.
-        fragment: String,
-        /// The new ICE session's entity tag, with its quotes.
-        etag: String,
-    },
-}
-
-/// Why a `PATCH` was not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PatchError {
-    /// No such session, or not in this room.
-    #[error("there is no such session: it has ended, or the URL is wrong")]
-    NotFound,
-    /// No `If-Match`.
-    #[error("send If-Match with the session's ETag, or with * to restart ICE")]
-    NoPrecondition,
-    /// `If-Match` names another ICE session.
-    #[error("the ICE session has changed: use the ETag of the latest answer")]
-    Stale,
-    /// The body is no fragment.
-    #[error("the body is no ICE fragment (RFC 8840): {0}")]
-    BadFragment(String),
-    /// A fragment that does not fit the session.
-    #[error("{0}")]
-    Unprocessable(String),
-    /// The SFU's thread did not take or answer the request.
-    #[error(transparent)]
-    Command(#[from] CommandError),
-}
-
-/// The SFU's thread did not take or answer a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CommandError {
-    /// It is behind, or stuck.
-    #[error("the server is too busy: try again in a few seconds")]
-    Busy,
-    /// It has ended.
-    #[error("the server is shutting down")]
-    Stopped,
-}
-
-/// What happened, for the daemon.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// An offer was answered; the connection is still to be made.
-    Joined {
-        /// Where.
-        room: RoomName,
-        /// Who, as in the ring.
-        source: SourceId,
-        /// Who, as in the token.
-        identity: String,
-    },
-    /// ICE and DTLS are done.
-    Connected {
-        /// Where.
-        room: RoomName,
-        /// Who.
-        source: SourceId,
-    },
-    /// The first packet of a track came.
-    FirstPacket {
-        /// Where.
-        room: RoomName,
-        /// Who.
-        source: SourceId,
-        /// Which track.
-        track: TrackId,
-        /// Of what.
-        codec: SourceCodec,
-    },
-    /// A publisher is gone; follows every [`Event::Joined`], once.
-    Left {
-        /// Where.
-        room: RoomName,
-        /// Who.
-        source: SourceId,
-        /// Why.
-        why: LeftWhy,
-    },
-}
-
-/// Why a publisher is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LeftWhy {
-    /// `DELETE`, or DTLS was closed from the other end.
-    Ended,
-    /// The same person published again.
-    Replaced,
-    /// Media never connected.
-    NeverConnected,
-    /// Nothing came for too long.
-    Silent,
-    /// The room was closed.
-    RoomClosed,
-    /// The connection broke a rule of WebRTC, or str0m's patience.
-    Failed,
-}
-
-impl LeftWhy {
-    /// For metrics and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ended => "ended",
-            Self::Replaced => "replaced",
-            Self::NeverConnected => "never_connected",
-            Self::Silent => "silent",
-            Self::RoomClosed => "room_closed",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl fmt::Display for LeftWhy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ended => "stopped publishing",
-            Self::Replaced => "published again from elsewhere",
-            Self::NeverConnected => {
-                "no media connection came about: is the UDP port reachable from there?"
-            }
-            Self::Silent => "sent nothing for too long",
-            Self::RoomClosed => "the room was closed",
-            Self::Failed => "the connection failed",
-        })
-    }
-}
-
 /// A request to the SFU's thread.
 pub(super) enum Command {
-    Publish {
-        room: RoomName,
-        identity: String,
-        offer: String,
-        reply: oneshot::Sender<Result<Published, PublishError>>,
-    },
+    Publish(Publish, oneshot::Sender<Result<Published, PublishError>>),
+    Subscribe(Subscribe, oneshot::Sender<Result<Subscribed, SubscribeError>>),
     Patch {
         room: RoomName,
         resource: ResourceId,
@@ -235,6 +28,28 @@ pub(super) enum Command {
     Delete {
         room: RoomName,
         resource: ResourceId,
+        reply: oneshot::Sender<bool>,
+    },
+    View {
+        room: RoomName,
+        resource: ResourceId,
+        height: u32,
+        reply: oneshot::Sender<bool>,
+    },
+    SendAway {
+        room: RoomName,
+        person: PersonId,
+        reply: oneshot::Sender<bool>,
+    },
+    Mute {
+        room: RoomName,
+        person: PersonId,
+        muted: bool,
+        reply: oneshot::Sender<bool>,
+    },
+    SetStage {
+        room: RoomName,
+        stage: Arc<[u8]>,
         reply: oneshot::Sender<bool>,
     },
     AttachRing {
@@ -286,18 +101,68 @@ impl Handle {
         !*self.ended.borrow()
     }
 
-    /// Answers an offer. The room needs a ring: see [`Handle::attach_ring`]. A publisher with the
-    /// same identity is replaced.
+    /// Answers an offer to send. The room needs a ring: see [`Handle::attach_ring`]. A person has
+    /// at most one connection of each kind: the newer replaces the older.
     ///
     /// # Errors
     /// [`PublishError`], within five seconds.
-    pub async fn publish(
+    pub async fn publish(&self, publish: Publish) -> Result<Published, PublishError> {
+        self.ask(|reply| Command::Publish(publish, reply)).await?
+    }
+
+    /// Answers an offer to receive what a person on stage shows. The session ends when that
+    /// connection of theirs does.
+    ///
+    /// # Errors
+    /// [`SubscribeError`], within five seconds.
+    pub async fn subscribe(&self, subscribe: Subscribe) -> Result<Subscribed, SubscribeError> {
+        self.ask(|reply| Command::Subscribe(subscribe, reply)).await?
+    }
+
+    /// How large a subscriber shows what it receives: `height` pixels, 0 for not at all, which
+    /// pauses the picture and not the sound. Says whether there is such a session.
+    ///
+    /// # Errors
+    /// [`CommandError`], within five seconds.
+    pub async fn view(
         &self,
         room: RoomName,
-        identity: String,
-        offer: String,
-    ) -> Result<Published, PublishError> {
-        self.ask(|reply| Command::Publish { room, identity, offer, reply }).await?
+        resource: ResourceId,
+        height: u32,
+    ) -> Result<bool, CommandError> {
+        self.ask(|reply| Command::View { room, resource, height, reply }).await
+    }
+
+    /// Ends everything a person sends to and receives from a room; says whether there was anything.
+    ///
+    /// # Errors
+    /// [`CommandError`], within five seconds.
+    pub async fn send_away(&self, room: RoomName, person: PersonId) -> Result<bool, CommandError> {
+        self.ask(|reply| Command::SendAway { room, person, reply }).await
+    }
+
+    /// Whether a person's sound is neither forwarded nor put into the ring. Holds for connections
+    /// they make later too, until the room is closed. Says whether the room is open.
+    ///
+    /// # Errors
+    /// [`CommandError`], within five seconds.
+    pub async fn mute(
+        &self,
+        room: RoomName,
+        person: PersonId,
+        muted: bool,
+    ) -> Result<bool, CommandError> {
+        self.ask(|reply| Command::Mute { room, person, muted, reply }).await
+    }
+
+    /// What the room's transcoder is told about the stage: a [`crate::link::wire::Stage`], encoded.
+    /// It goes into the ring now, every second, and first of all into a ring that is attached
+    /// later. Says whether the room is open: before its first ring there is nobody to tell.
+    ///
+    /// # Errors
+    /// [`CommandError`], within five seconds.
+    pub async fn set_stage(&self, room: RoomName, stage: Arc<[u8]>) -> Result<bool, CommandError> {
+        self.ask(|reply| Command::SetStage { room, stage, reply }).await
     }
 
     /// Applies an ICE fragment to a session (RFC 9725 §4.3).
@@ -375,30 +240,6 @@ impl Handle {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(CommandError::Stopped),
             Err(_) => Err(CommandError::Busy),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn a_resource_id_reads_back_and_nothing_else_does() {
-        let id = ResourceId::new(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
-        assert_eq!(id.to_string(), "0123456789abcdef0011223344556677");
-        assert_eq!(ResourceId::parse(&id.to_string()), Some(id));
-        assert_eq!(format!("{id:?}"), "01234567..", "logs do not hold the whole");
-        for bad in [
-            "",
-            "0",
-            &"g".repeat(32),
-            &"A".repeat(32),
-            &"0".repeat(33),
-            "+0123456789abcdef001122334455667",
-        ] {
-            assert_eq!(ResourceId::parse(bad), None, "{bad}");
         }
     }
 }

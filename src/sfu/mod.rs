@@ -26,9 +26,12 @@ pub mod keyframe;
 mod peer;
 pub mod sdp;
 mod tcp;
+mod words;
 
 pub use config::{Config, ConfigError, Socket};
 pub use driver::{StartError, start};
-pub use handle::{
-    CommandError, Event, Handle, LeftWhy, PatchError, Patched, PublishError, Published, ResourceId,
+pub use handle::Handle;
+pub use words::{
+    CommandError, Event, LeftWhy, PatchError, Patched, Publish, PublishError, Published,
+    ResourceId, Subscribe, SubscribeError, Subscribed,
 };

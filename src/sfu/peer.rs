@@ -1,10 +1,10 @@
 //! One publisher: a str0m connection, its tracks, its patience.
 
-use super::handle::LeftWhy;
 use super::keyframe::{Marker, Patience};
 use super::sdp::Credentials;
+use super::words::LeftWhy;
 use super::{Config, ResourceId};
-use crate::time::{HostTime, SourceCodec, SourceId, TrackId};
+use crate::time::{HostTime, PersonId, SourceCodec, SourceId, TrackId};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -141,7 +141,9 @@ pub(super) struct Over(pub LeftWhy);
 pub(super) struct Peer {
     pub id: SourceId,
     pub room: super::core::RoomKey,
-    pub identity: String,
+    pub person: PersonId,
+    pub kind: crate::time::MediaKind,
+    pub muted: bool,
     pub resource: ResourceId,
     pub etag: String,
     pub rtc: Rtc,
@@ -163,7 +165,9 @@ pub(super) struct Peer {
 pub(super) struct NewPeer {
     pub id: SourceId,
     pub room: super::core::RoomKey,
-    pub identity: String,
+    pub person: PersonId,
+    pub kind: crate::time::MediaKind,
+    pub muted: bool,
     pub resource: ResourceId,
     pub etag: String,
     pub rtc: Rtc,
@@ -178,7 +182,9 @@ impl Peer {
         let NewPeer {
             id,
             room,
-            identity,
+            person,
+            kind,
+            muted,
             resource,
             etag,
             rtc,
@@ -190,7 +196,9 @@ impl Peer {
         Self {
             id,
             room,
-            identity,
+            person,
+            kind,
+            muted,
             resource,
             etag,
             rtc,
@@ -408,6 +416,9 @@ impl Peer {
         track.last_seq = track.last_seq.max(seq);
         if packet.payload.is_empty() {
             return; // padding, which keeps the path warm and carries nothing
+        }
+        if self.muted && codec.is_audio() {
+            return;
         }
         shared.counters.packets += 1;
         shared.counters.bytes += packet.payload.len() as u64;

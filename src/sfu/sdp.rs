@@ -5,7 +5,7 @@
 //! are dropped: an ICE-lite agent sends no checks (RFC 8445 §2.5), it learns where a publisher is
 //! from the checks that reach it, so a candidate could only be wrong (`.local` names often are).
 
-use super::handle::{PatchError, PublishError};
+use super::words::{PatchError, PublishError};
 use std::fmt::Write;
 
 /// Most lines of an offer or fragment.

@@ -201,12 +201,18 @@ async fn a_second_publisher_replaces_itself_and_nobody_else() {
     let house = house().await;
     let first = house.publish("/whip/bar", &alice(), &offer()).await;
     let bob = token("bar", Role::Speaker, "bob", unix_now() + 60);
-    house.publish("/whip/bar", &bob, &offer()).await.is_problem(409, "somebody else");
+    assert_eq!(house.publish("/whip/bar", &bob, &offer()).await.status, 201);
     let second = house.publish("/whip/bar", &alice(), &offer()).await;
     assert_eq!(second.status, 201);
     let headers = [("authorization", bob.as_str())];
     let gone = house.ask("DELETE", first.header("location"), &headers, "").await;
     gone.is_problem(404, "session");
+    for n in 2..sfu::Config::default().max_on_stage {
+        let carol = token("bar", Role::Speaker, &format!("carol {n}"), unix_now() + 60);
+        assert_eq!(house.publish("/whip/bar", &carol, &offer()).await.status, 201);
+    }
+    let dave = token("bar", Role::Speaker, "dave", unix_now() + 60);
+    house.publish("/whip/bar", &dave, &offer()).await.is_problem(409, "stage is full");
 }
 
 #[tokio::test]

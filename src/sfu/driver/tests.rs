@@ -3,8 +3,9 @@
 
 use super::*;
 use crate::link::ring::RingReader;
+use crate::sfu::Publish;
 use crate::sfu::framing::{Deframer, frame};
-use crate::time::RoomName;
+use crate::time::{PersonId, RoomName};
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use str0m::change::SdpAnswer;
@@ -86,7 +87,9 @@ async fn over_tcp(bind: &str, address: &str) {
     let mid = api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
     let (offer, pending) = api.apply().unwrap();
     let offer = offer.to_sdp_string();
-    let published = handle.publish(room(), "alice".into(), offer).await.unwrap();
+    let (person, kind) = (PersonId::new(7), crate::time::MediaKind::Camera);
+    let publish = Publish { room: room(), person, kind, offer };
+    let published = handle.publish(publish).await.unwrap();
     let answer = SdpAnswer::from_sdp_string(&published.answer).unwrap();
     rtc.sdp_api().accept_answer(pending, answer).unwrap();
     let mut client = TcpClient { rtc, stream, deframer: Deframer::default(), connected: false };

@@ -6,8 +6,8 @@ use proscenium::sfu::addresses::Addresses;
 use proscenium::sfu::core::{Core, Output};
 use proscenium::sfu::framing::{Deframer, MAX_FRAME, frame};
 use proscenium::sfu::sdp::{Credentials, Fragment, clean_offer};
-use proscenium::sfu::{Config, Published};
-use proscenium::time::{HostTime, RoomName};
+use proscenium::sfu::{Config, Publish, Published};
+use proscenium::time::{HostTime, MediaKind, PersonId, RoomName};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -104,6 +104,11 @@ fn core() -> Core {
     core
 }
 
+fn publish(offer: &str) -> Publish {
+    let (person, kind) = (PersonId::new(1), MediaKind::Camera);
+    Publish { room: room(), person, kind, offer: offer.to_owned() }
+}
+
 /// Answered or refused in words; what is answered has credentials, and the answer names no more
 /// media than the offer.
 pub fn offer(input: &[u8]) {
@@ -112,7 +117,7 @@ pub fn offer(input: &[u8]) {
     if let Ok(clean) = clean_offer(&offer) {
         assert_eq!(clean_offer(&clean).as_ref(), Ok(&clean), "what is clean stays as it is");
     }
-    match core().publish(START, &room(), "teacher", &offer) {
+    match core().publish(START, &publish(&offer)) {
         Ok(Published { answer, .. }) => {
             assert!(Credentials::find(&answer).is_some());
             assert_eq!(media(&answer), media(&offer));
@@ -145,7 +150,7 @@ pub fn fragment_seeds() -> Vec<Vec<u8>> {
 /// address was proven by a signed binding request, as ICE does.
 pub fn datagrams(input: &[u8]) {
     let mut core = core();
-    let published = core.publish(START, &room(), "teacher", OFFER).expect("a good offer");
+    let published = core.publish(START, &publish(OFFER)).expect("a good offer");
     let now = START.plus_micros(1_000);
     let request = binding_request(&published.answer);
     assert!(core.datagram(now, Protocol::Udp, PEER, SERVER, &request), "the peer is known");

@@ -39,7 +39,7 @@ fn garbage_on_the_port_meets_silence_and_is_counted() {
 fn a_binding_request_with_a_wrong_password_is_not_answered() {
     let mut world = World::new(Config::default());
     let (_, offer) = world.client(Protocol::Udp);
-    let published = world.core.publish(world.now, &room(), "alice", &offer).unwrap();
+    let published = world.publish("alice", &offer).unwrap();
     let ours = Credentials::find(&offer).unwrap();
     let theirs = Credentials::find(&published.answer).unwrap();
     let id = str0m::ice::TransId::new();
@@ -152,7 +152,7 @@ fn offers_that_cannot_be_taken_say_why() {
     ];
     for (offer, kind, word) in cases {
         let mut world = World::new(Config::default());
-        let error = world.core.publish(world.now, &room(), "alice", &offer).unwrap_err();
+        let error = world.publish("alice", &offer).unwrap_err();
         assert!(kind(&error), "{error:?} for {word}");
         assert!(error.to_string().contains(word), "{error} should tell about {word}");
         assert_eq!(world.core.publishers(), 0);
@@ -187,7 +187,7 @@ proptest! {
         }
         let offer = String::from_utf8_lossy(&lines.join(&b"\r\n"[..])).into_owned();
         let mut world = World::new(Config::default());
-        let outcome = world.core.publish(world.now, &room(), "alice", &offer);
+        let outcome = world.publish("alice", &offer);
         if let Err(PublishError::Unprocessable(why) | PublishError::BadSdp(why)) = &outcome {
             prop_assert!(!why.contains("panicked"), "{}", offer);
         }
@@ -199,7 +199,7 @@ proptest! {
     fn mutated_fragments_are_taken_or_refused(text in "((a=|m=|x=)?[a-z:]{0,12}[ -~]{0,40}\r?\n){0,8}") {
         let mut world = World::new(Config::default());
         let (_, offer) = world.client(Protocol::Udp);
-        let published = world.core.publish(world.now, &room(), "alice", &offer).unwrap();
+        let published = world.publish("alice", &offer).unwrap();
         let _ = world.core.patch(world.now, &room(), published.resource, Some("*"), &text);
         prop_assert_eq!(world.core.publishers(), 1);
     }

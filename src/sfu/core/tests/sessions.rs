@@ -26,7 +26,7 @@ fn the_answer_is_ice_lite_and_takes_only() {
     let mut world = World::new(Config::default());
     let (_, offer) = world.client(Protocol::Udp);
     let offer = offer.replace("a=sendonly", "a=sendrecv");
-    let published = world.core.publish(world.now, &room(), "alice", &offer).unwrap();
+    let published = world.publish("alice", &offer).unwrap();
     let answer = published.answer;
     let has = |line: &str| answer.lines().any(|l| l == line);
     assert!(has("a=ice-lite") && has("a=recvonly") && has("a=rtcp-mux"), "{answer}");
@@ -45,7 +45,7 @@ const BROWSER: &str = include_str!("browser.sdp");
 #[test]
 fn a_browsers_offer_is_answered_with_every_codec_that_is_taken_and_no_other() {
     let mut world = World::new(Config::default());
-    let published = world.core.publish(world.now, &room(), "alice", BROWSER).unwrap();
+    let published = world.publish("alice", BROWSER).unwrap();
     let answer = published.answer;
     let count = |what: &str| answer.matches(what).count();
     for codec in ["VP8/90000", "VP9/90000", "AV1/90000", "opus/48000/2"] {
@@ -66,17 +66,17 @@ fn a_browsers_offer_is_answered_with_every_codec_that_is_taken_and_no_other() {
 fn without_tcp_no_tcp_candidate() {
     let mut world = World::new(Config { tcp: false, ..Config::default() });
     let (_, offer) = world.client(Protocol::Udp);
-    let published = world.core.publish(world.now, &room(), "alice", &offer).unwrap();
+    let published = world.publish("alice", &offer).unwrap();
     assert!(!published.answer.contains("tcptype"));
 }
 
 #[test]
-fn the_same_person_replaces_and_another_is_refused() {
-    let mut world = World::new(Config::default());
+fn the_same_person_replaces_and_a_full_stage_refuses() {
+    let mut world = World::new(Config { max_on_stage: 1, ..Config::default() });
     let (first_client, first) = world.publisher("alice", Protocol::Udp);
     let (_, offer) = world.client(Protocol::Udp);
-    let refused = world.core.publish(world.now, &room(), "bob", &offer);
-    assert_eq!(refused, Err(PublishError::Taken));
+    let refused = world.publish("bob", &offer);
+    assert_eq!(refused, Err(PublishError::StageFull));
     assert_eq!(world.core.publishers(), 1);
 
     let (second_client, second) = world.publisher("alice", Protocol::Udp);
@@ -94,7 +94,7 @@ fn the_same_person_replaces_and_another_is_refused() {
     world.drain_core();
     assert_eq!(left(&world)[1], (second.source, LeftWhy::Ended));
     let (_, offer) = world.client(Protocol::Udp);
-    assert!(world.core.publish(world.now, &room(), "bob", &offer).is_ok(), "the room is free");
+    assert!(world.publish("bob", &offer).is_ok(), "the stage is free");
 }
 
 #[test]
@@ -102,14 +102,11 @@ fn a_closed_room_and_a_full_server_refuse() {
     let mut world = World::new(Config { max_publishers: 1, ..Config::default() });
     let (_, offer) = world.client(Protocol::Udp);
     let other = RoomName::parse("other").unwrap();
-    assert_eq!(world.core.publish(world.now, &other, "alice", &offer), Err(PublishError::NotOpen));
+    assert_eq!(world.publish_to(&other, "alice", &offer), Err(PublishError::NotOpen));
     let (_, published) = world.publisher("alice", Protocol::Udp);
     world.core.open_room(&other);
-    assert_eq!(world.core.publish(world.now, &other, "bob", &offer), Err(PublishError::Full));
-    assert!(
-        world.core.publish(world.now, &room(), "alice", &offer).is_ok(),
-        "replacing needs no room"
-    );
+    assert_eq!(world.publish_to(&other, "bob", &offer), Err(PublishError::Full));
+    assert!(world.publish("alice", &offer).is_ok(), "replacing needs no room");
 
     let key = world.core.open_room(&room());
     assert_eq!(world.core.close_room(world.now, &room()), Some(key));
@@ -126,7 +123,7 @@ fn whoever_never_connects_is_forgotten() {
     let mut world = World::new(config);
     let (client, offer) = world.client(Protocol::Udp);
     world.clients[client].unplugged = true;
-    let published = world.core.publish(world.now, &room(), "alice", &offer).unwrap();
+    let published = world.publish("alice", &offer).unwrap();
     world.answered(client, &published.answer);
     world.run(19_000_000);
     assert_eq!(left(&world), []);
@@ -174,7 +171,7 @@ fn fragment(ufrag: &str, pwd: &str) -> String {
 fn trickled_candidates_need_the_right_etag() {
     let mut world = World::new(Config::default());
     let (n, offer) = world.client(Protocol::Udp);
-    let published = world.core.publish(world.now, &room(), "alice", &offer).unwrap();
+    let published = world.publish("alice", &offer).unwrap();
     let _ = n;
     let ours = Credentials::find(&offer).unwrap();
     let body = fragment(&ours.ufrag, &ours.pwd);
@@ -241,7 +238,7 @@ fn behind_a_nat_the_announced_address_stands_for_the_inner_one() {
     let inner: IpAddr = SERVER.parse().unwrap();
     world.core.announce(Addresses { announced: vec![public], local: vec![inner] }, PORT);
     let (n, offer) = world.client(Protocol::Udp);
-    let published = world.core.publish(world.now, &room(), "alice", &offer).unwrap();
+    let published = world.publish("alice", &offer).unwrap();
     assert!(published.answer.contains("203.0.113.9") && !published.answer.contains(SERVER));
     // The NAT: what is sent to the public address arrives at the inner one, and back.
     let answer = published.answer.replace("203.0.113.9", SERVER);

@@ -18,6 +18,11 @@ pub fn room() -> RoomName {
     RoomName::parse("bar").unwrap()
 }
 
+/// The person of that name.
+pub fn person(name: &str) -> PersonId {
+    PersonId::new(name.bytes().fold(7, |hash, byte| hash << 8 | u64::from(byte)))
+}
+
 /// What the network does to datagrams, both ways.
 #[derive(Clone, Copy, Default)]
 pub struct Faults {
@@ -131,10 +136,26 @@ impl World {
         self.drain_client(client);
     }
 
+    /// Offers to publish `name`'s camera.
+    pub fn publish(&mut self, name: &str, offer: &str) -> Result<Published, PublishError> {
+        self.publish_to(&room(), name, offer)
+    }
+
+    pub fn publish_to(
+        &mut self,
+        room: &RoomName,
+        name: &str,
+        offer: &str,
+    ) -> Result<Published, PublishError> {
+        let kind = crate::time::MediaKind::Camera;
+        let (room, offer) = (room.clone(), offer.to_owned());
+        self.core.publish(self.now, &Publish { room, person: person(name), kind, offer })
+    }
+
     /// A client that publishes as `identity` and is connected.
     pub fn publisher(&mut self, identity: &str, proto: Protocol) -> (usize, Published) {
         let (n, offer) = self.client(proto);
-        let published = self.core.publish(self.now, &room(), identity, &offer).unwrap();
+        let published = self.publish(identity, &offer).unwrap();
         self.answered(n, &published.answer);
         let limit = self.now.plus_micros(15_000_000);
         while !self.clients[n].connected {
