@@ -64,6 +64,8 @@ pub struct Video {
     pub missing: u64,
     /// Frames that show an earlier captured frame than the one before.
     pub backwards: u64,
+    /// Output frames, counted from the first, at which one of these three begins; the first 20.
+    pub at: Vec<u64>,
     /// Flashes against the beeps of the sound.
     pub offsets: Option<Offsets>,
 }
@@ -258,7 +260,11 @@ async fn measure_video(
             video.unreadable += 1;
             continue;
         };
-        match last.map(|last| stamp.frame.wrapping_sub(last) as i32) {
+        let step = last.map(|last| stamp.frame.wrapping_sub(last) as i32);
+        if step.is_some_and(|step| step != 1) && video.at.len() < 20 {
+            video.at.push(video.decoded - 1);
+        }
+        match step {
             None | Some(1) => {}
             Some(0) => video.repeated += 1,
             Some(step @ 2..) => video.missing += step as u64 - 1,

@@ -9,6 +9,9 @@ use m3u8_rs::{AlternativeMediaType, MediaPlaylist};
 
 use super::http::{Http, HttpError, resolve};
 
+/// Sound's segments end up to an AAC frame beside the picture's: that much less is enough, seconds.
+const SLACK: f64 = 0.03;
+
 /// Why a stream could not be collected.
 #[derive(Debug, thiserror::Error)]
 pub enum HlsError {
@@ -164,7 +167,7 @@ impl Hls {
         let mut bytes = Vec::new();
         let mut segments = Vec::new();
         let (mut length, mut gone) = (0.0, false);
-        while length < seconds {
+        while length + SLACK < seconds {
             let msn = from + segments.len() as u64;
             match self.fetch(&rendition, msn, bytes.is_empty()).await {
                 Ok(Some((more, duration))) => {

@@ -2,8 +2,8 @@
 //! published by WHIP over real UDP.
 //!
 //! Both threads count from one instant, the class's beginning, so RTP timestamps, sender reports
-//! and the burnt-in clock agree with each other exactly. A thread that falls behind skips frames,
-//! as a camera does, and says so in the figures; between the threads and the network stands a
+//! and the burnt-in clock agree with each other exactly. A thread that falls behind further
+//! than a camera's driver holds skips frames, and says so in the figures; between the threads and the network stands a
 //! bounded queue that drops what does not fit, and counts it.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -326,6 +326,10 @@ impl Connected {
     }
 }
 
+/// Captured frames that wait for the thread, as a camera's driver holds them: on a busy machine it is late for a
+/// moment and catches up.
+const HELD_FRAMES: i64 = 4;
+
 /// What both capturing threads know.
 struct Capture {
     epoch: Epoch,
@@ -356,11 +360,11 @@ impl Capture {
         let mut coded: Vec<Encoded> = Vec::new();
         let mut number = 0i64;
         while self.wait_until(number * 1_000_000 / fps) {
-            // Behind by a frame or more: skip to the newest moment, as a camera would.
-            let newest = self.epoch.elapsed_us() * fps / 1_000_000;
-            if newest > number {
-                self.counters.skipped.fetch_add((newest - number) as u64, Ordering::Relaxed);
-                number = newest;
+            // Behind by more than a camera's driver holds: what is older is lost.
+            let oldest = self.epoch.elapsed_us() * fps / 1_000_000 - HELD_FRAMES;
+            if oldest > number {
+                self.counters.skipped.fetch_add((oldest - number) as u64, Ordering::Relaxed);
+                number = oldest;
             }
             let wall_us = self.epoch.wall_us + number * 1_000_000 / fps;
             let key = self.key_wanted.swap(false, Ordering::Relaxed);
