@@ -331,3 +331,27 @@ fn a_rung_given_up_before_is_not_encoded_again() {
     assert!(error.to_string().contains("too slow"), "{error}");
     watch.take(&mut events);
 }
+
+/// As far as the transcoder makes it: on a clock on which encoding takes no time.
+#[test]
+fn line_28_a_part_comes_every_part_target_and_a_segment_every_target_in_all_renditions_at_once() {
+    let rungs = vec![rung(VideoCodec::H264, 320, 180), rung(VideoCodec::H264, 160, 90)];
+    let network = Network { jitter_us: 30_000, ..GOOD };
+    let mut world = World::new(class(), network);
+    let (mut watch, mut core) = transcode(&mut world, start(rungs, None), 0.1);
+    let (mut parts, mut segments) = (Vec::new(), Vec::new());
+    for hundredth in 11..=1300 {
+        drive(&mut core, &mut watch, &mut world, f64::from(hundredth) / 100.0);
+        for built in &watch.parts[parts.len()..] {
+            assert_eq!(built.part.fragments.len(), 3, "no rendition is ahead of another");
+            parts.push(hundredth);
+            if built.part.last {
+                segments.push(hundredth);
+            }
+        }
+    }
+    assert!(parts.len() >= 36 && segments.len() == 3, "{parts:?} {segments:?}");
+    let longest = |times: &[i32]| times.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(longest(&parts) <= Some(34), "part target 1/3 s: {parts:?}");
+    assert!(longest(&segments) <= Some(600), "1.5 target durations of 4 s: {segments:?}");
+}

@@ -2,6 +2,7 @@
 //   burnt.test.mjs   the reader of the burnt-in clock
 //   pages.test.mjs   the pages against a scripted box, under every kind of trouble
 //   live.test.mjs    the pages against a real box; skipped unless PROSCENIUM_URL names one
+//   players.test.mjs Shaka, ffmpeg and MP4Box's parser on a real box; skipped likewise
 // Needs Chromium (CHROMIUM, else /usr/bin/chromium), ffmpeg, and `npm ci` here and in src/web.
 // SCREENSHOTS=FOLDER keeps pictures.
 import { spawnSync } from "node:child_process";
