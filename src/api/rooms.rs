@@ -2,13 +2,14 @@
 
 use super::State;
 use super::problem::Problem;
+use super::routes::Route;
 use crate::rooms::RoomConfig;
 use crate::rooms::board;
 use crate::time::RoomName;
+use axum::Json;
 use axum::extract::{self, Path};
 use axum::http::{HeaderName, header};
 use axum::routing::get;
-use axum::{Json, Router};
 use serde::Serialize;
 
 /// A room as the API shows it.
@@ -18,20 +19,27 @@ pub struct Room {
     title: String,
     /// Players that asked for a playlist lately.
     viewers: u64,
+    /// People with a place on stage.
+    people: usize,
+    /// Raised hands.
+    hands: usize,
     #[serde(flatten)]
     status: board::Status,
 }
 
 /// `GET /api/v1/rooms` and `GET /api/v1/rooms/{room}`.
-pub fn router() -> Router<State> {
-    Router::new().route("/api/v1/rooms", get(all)).route("/api/v1/rooms/{room}", get(one))
+pub fn routes() -> Vec<Route<State>> {
+    let methods = "GET, HEAD, OPTIONS";
+    vec![
+        Route::new("/api/v1/rooms", methods, None, get(all)),
+        Route::new("/api/v1/rooms/{room}", methods, None, get(one)),
+    ]
 }
 
 // Players ask every few seconds while they wait; a cache in front may answer for a second.
-const HEADERS: [(HeaderName, &str); 2] =
-    [(header::CACHE_CONTROL, "max-age=1"), (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
+const HEADERS: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "max-age=1")];
 
-type Answer<T> = ([(HeaderName, &'static str); 2], Json<T>);
+type Answer<T> = ([(HeaderName, &'static str); 1], Json<T>);
 
 async fn all(extract::State(state): extract::State<State>) -> Answer<serde_json::Value> {
     let rooms: Vec<Room> = state.rooms.iter().map(|room| show(&state, room)).collect();
@@ -49,7 +57,10 @@ async fn one(
 }
 
 fn show(state: &State, room: &RoomConfig) -> Room {
+    let (people, hands) = state.stages.count(&room.name);
     Room {
+        people,
+        hands,
         room: room.name.clone(),
         title: room.title().to_owned(),
         viewers: state.hub.live(&room.name).map_or(0, |live| live.viewers),

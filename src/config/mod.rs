@@ -7,7 +7,7 @@ pub use load::Complaint;
 
 use crate::daemon::lifecycle;
 use crate::link::supervise;
-use crate::rooms::{self, token};
+use crate::rooms::{self, stage, token};
 use crate::{ladder, observe, origin, package, sfu};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -28,6 +28,8 @@ pub struct Config {
     pub sfu: sfu::Config,
     /// Whose tokens are believed.
     pub tokens: token::Config,
+    /// Who comes on stage, and how fast a room may be talked to.
+    pub stage: stage::Config,
     /// When a class starts and ends.
     pub class: lifecycle::Config,
     /// How a class looks to players.
@@ -120,6 +122,9 @@ impl Config {
         if let Err((key, what, cure)) = self.transcoder.check() {
             return rule(&format!("transcoder.{key}"), what, &cure);
         }
+        if let Err((key, what, cure)) = self.stage.check() {
+            return rule(&format!("stage.{key}"), what, &cure);
+        }
         if let Err((key, what, cure)) = self.ladder.check() {
             return rule(&format!("ladder.{key}"), what, &cure);
         }
@@ -193,5 +198,8 @@ mod tests {
         let error = complaint("[log]\nlevel = \"=/=\"\n");
         assert_eq!(error.line, Some(2), "{error}");
         assert_eq!(complaint("[output]\nfps = 29\n").key.as_deref(), Some("output.fps"));
+        let error = complaint("[stage]\nguests = false\nmax_hands = 0\n");
+        assert_eq!((error.key.as_deref(), error.line), (Some("stage.max_hands"), Some(3)));
+        assert!(error.cure.is_some_and(|cure| cure.contains("from 1 to")));
     }
 }

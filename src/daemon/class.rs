@@ -7,6 +7,7 @@ use crate::origin::hub::{self, Hub, LivePublisher};
 use crate::package::{self, window::WindowError};
 use crate::rooms::OpenError;
 use crate::rooms::board::{self, Board, State};
+use crate::rooms::stage::{Stage, Stages};
 use crate::sfu;
 use crate::time::{HostTime, RoomName, SourceId};
 use bytes::Bytes;
@@ -20,7 +21,12 @@ pub enum Command {
     /// A publisher wants in. A class that is over hands the request back ([`Notice::Reopen`]).
     Open(oneshot::Sender<Result<(), OpenError>>),
     /// A publisher's offer was answered.
-    Joined(SourceId),
+    Joined {
+        /// Which one.
+        source: SourceId,
+        /// Whether it is a teacher.
+        leads: bool,
+    },
     /// A publisher is gone.
     Left {
         /// Which one.
@@ -72,6 +78,8 @@ pub struct Class {
     pub hub: Hub,
     /// Where the room's status is written.
     pub board: Board,
+    /// Where it is kept who is on stage.
+    pub stages: Stages,
     /// Whom to ask for key frames.
     pub sfu: sfu::Handle,
 }
@@ -116,9 +124,12 @@ impl Class {
                 None => {}
                 Some(Action::Flush) => {
                     info!(room = %self.room, "the class ends: flushing");
+                    self.on_stage(|stage, now| stage.ended(now));
                     self.transcoder.stop(self.flush);
                 }
                 Some(Action::End) => {
+                    // Without effect where it was flushed first.
+                    self.on_stage(|stage, now| stage.ended(now));
                     // Dropping its events ends a transcoder that is still there.
                     self.events.close();
                     transcoder_gone = true;
@@ -138,11 +149,17 @@ impl Class {
                 Some(Action::Forget) => {
                     self.hub.close(&self.room);
                     self.board.clear(&self.room);
+                    self.on_stage(|stage, _| stage.forgotten());
                     self.tell(Notice::Forgotten(self.room.clone())).await;
                     return;
                 }
             }
         }
+    }
+
+    fn on_stage(&self, change: impl FnOnce(&mut Stage, HostTime)) {
+        let now = now();
+        self.stages.with(&self.room, now, |stage| change(stage, now));
     }
 
     async fn tell(&self, notice: Notice) {
@@ -162,14 +179,14 @@ impl Class {
                 }
                 None
             }
-            Command::Joined(source) => {
-                self.lifecycle.joined(source);
+            Command::Joined { source, leads } => {
+                self.lifecycle.joined(source, leads);
                 self.board.update(&self.room, |status| status.publisher = true);
                 None
             }
             Command::Left { source, polite } => {
                 self.lifecycle.left(source, polite, now());
-                let publisher = self.lifecycle.publisher().is_some();
+                let publisher = self.lifecycle.is_published();
                 self.board.update(&self.room, |status| status.publisher = publisher);
                 None
             }
@@ -229,6 +246,7 @@ impl Class {
         let session = hub::new_session();
         // Both clocks are read together; what passes between them is far below a millisecond.
         let epoch_us = hw::clock::wall_us() - (hw::clock::monotonic_us() - presentation.zero.0);
+        self.on_stage(|stage, _| stage.began(presentation.zero));
         let names: Vec<String> = presentation.renditions.iter().map(|r| r.name.clone()).collect();
         let renditions: Vec<board::Rendition> = presentation
             .renditions
@@ -269,6 +287,7 @@ impl Class {
         if live.parts == 1 {
             info!(room = %self.room, delay_ms = delay_us / 1000, "live: the first part is out");
             self.board.update(&self.room, |status| status.state = State::Live);
+            self.on_stage(|stage, _| stage.set_live(true));
         }
         self.lifecycle.part();
     }

@@ -4,6 +4,7 @@
 use crate::time::{HostTime, SourceId};
 use crate::units::Span;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Section `[class]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +44,7 @@ pub enum Phase {
     },
     /// Parts are coming.
     Live,
-    /// Live, but nobody publishes.
+    /// Live, but without the publisher it lives for.
     Lingering {
         /// When it ends.
         until: HostTime,
@@ -78,14 +79,18 @@ pub enum Action {
 pub struct Lifecycle {
     config: Config,
     phase: Phase,
-    publisher: Option<SourceId>,
+    /// Who publishes, and whether it is a teacher.
+    sources: BTreeMap<SourceId, bool>,
+    /// Whether a teacher ever came: then the class is theirs, and lives while one is there. Without, it
+    /// lives while anybody is.
+    led: bool,
 }
 
 impl Lifecycle {
     /// A class that a publisher has just opened.
     pub fn open(config: Config, now: HostTime) -> Self {
         let until = now.plus_micros(config.patience.as_micros());
-        Self { config, phase: Phase::Starting { until }, publisher: None }
+        Self { config, phase: Phase::Starting { until }, sources: BTreeMap::new(), led: false }
     }
 
     /// Where it is.
@@ -98,9 +103,14 @@ impl Lifecycle {
         matches!(self.phase, Phase::Starting { .. } | Phase::Live | Phase::Lingering { .. })
     }
 
-    /// Who publishes.
-    pub fn publisher(&self) -> Option<SourceId> {
-        self.publisher
+    /// Whether anybody publishes.
+    pub fn is_published(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
+    /// Whether somebody is there for whom the class lives.
+    fn is_kept(&self) -> bool {
+        if self.led { self.sources.values().any(|leads| *leads) } else { self.is_published() }
     }
 
     /// A publisher is about to join: do not end under its hands.
@@ -111,20 +121,25 @@ impl Lifecycle {
         }
     }
 
-    /// A publisher is connected. A class that was lingering goes on.
-    pub fn joined(&mut self, source: SourceId) {
-        self.publisher = Some(source);
-        if let Phase::Lingering { .. } = self.phase {
+    /// A publisher is connected; `leads` when it is a teacher. A class that was lingering for one goes on.
+    pub fn joined(&mut self, source: SourceId, leads: bool) {
+        self.led |= leads;
+        self.sources.insert(source, leads);
+        if let Phase::Lingering { .. } = self.phase
+            && self.is_kept()
+        {
             self.phase = Phase::Live;
         }
     }
 
-    /// A publisher is gone; `polite` when it said so. One that was already replaced changes nothing.
+    /// A publisher is gone; `polite` when it said so. While somebody else keeps the class it changes
+    /// nothing, and neither does one that did not keep it.
     pub fn left(&mut self, source: SourceId, polite: bool, now: HostTime) {
-        if self.publisher != Some(source) {
+        let kept = self.is_kept();
+        self.sources.remove(&source);
+        if !kept || self.is_kept() {
             return;
         }
-        self.publisher = None;
         let wait = if polite { self.config.linger_stopped } else { self.config.linger_lost };
         let until = now.plus_micros(wait.as_micros());
         match self.phase {
@@ -206,7 +221,7 @@ mod tests {
 
     fn live() -> Lifecycle {
         let mut class = Lifecycle::open(Config::default(), at(0));
-        class.joined(A);
+        class.joined(A, true);
         class.part();
         class
     }
@@ -224,7 +239,7 @@ mod tests {
         let mut class = live();
         class.left(A, false, at(10));
         assert_eq!(class.tick(at(69)), None);
-        class.joined(B);
+        class.joined(B, true);
         assert_eq!(class.phase(), Phase::Live);
         assert_eq!(class.tick(at(1000)), None);
     }
@@ -252,7 +267,7 @@ mod tests {
     #[test]
     fn a_class_in_which_nothing_is_ever_sent_gives_up() {
         let mut class = Lifecycle::open(Config::default(), at(0));
-        class.joined(A);
+        class.joined(A, true);
         assert_eq!(class.tick(at(29)), None);
         assert_eq!(class.tick(at(30)), Some(Action::Flush));
     }
@@ -260,10 +275,42 @@ mod tests {
     #[test]
     fn the_leaving_of_a_replaced_publisher_changes_nothing() {
         let mut class = live();
-        class.joined(B);
+        class.joined(B, true);
+        class.left(A, true, at(10));
+        class.left(A, true, at(11));
+        assert_eq!((class.phase(), class.is_published()), (Phase::Live, true));
+    }
+
+    #[test]
+    fn a_class_that_a_teacher_led_lives_while_a_teacher_is_there() {
+        let mut class = live();
+        class.joined(B, false);
+        class.left(A, true, at(10));
+        assert_eq!(class.phase(), Phase::Lingering { until: at(15) });
+        class.left(B, false, at(11));
+        assert_eq!(class.phase(), Phase::Lingering { until: at(15) }, "no reason to wait longer");
+        class.joined(B, false);
+        assert_eq!(class.phase(), Phase::Lingering { until: at(15) }, "nor a reason to go on");
+        class.joined(A, true);
+        assert_eq!(class.phase(), Phase::Live);
+        class.left(B, true, at(12));
+        assert_eq!(class.phase(), Phase::Live);
+    }
+
+    #[test]
+    fn a_class_without_a_teacher_lives_while_anybody_is_there() {
+        let mut class = Lifecycle::open(Config::default(), at(0));
+        class.joined(A, false);
+        class.joined(B, false);
+        class.part();
         class.left(A, true, at(10));
         assert_eq!(class.phase(), Phase::Live);
-        assert_eq!(class.publisher(), Some(B));
+        class.left(B, false, at(20));
+        assert_eq!(class.phase(), Phase::Lingering { until: at(80) });
+        class.joined(A, false);
+        class.joined(B, true);
+        class.left(B, true, at(30));
+        assert_eq!(class.phase(), Phase::Lingering { until: at(35) }, "a teacher had come");
     }
 
     #[test]
@@ -272,17 +319,17 @@ mod tests {
         class.left(A, true, at(10));
         class.expect(at(14));
         assert_eq!(class.tick(at(20)), None);
-        class.joined(B);
+        class.joined(B, true);
         assert_eq!(class.phase(), Phase::Live);
     }
 
     #[test]
     fn leaving_before_the_first_part_shortens_the_wait_and_never_lengthens_it() {
         let mut class = Lifecycle::open(Config::default(), at(0));
-        class.joined(A);
+        class.joined(A, true);
         class.left(A, false, at(1));
         assert_eq!(class.deadline(), Some(at(30)));
-        class.joined(B);
+        class.joined(B, true);
         class.left(B, true, at(2));
         assert_eq!(class.deadline(), Some(at(7)));
     }

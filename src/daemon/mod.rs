@@ -1,21 +1,24 @@
 //! Wiring of the daemon: the SFU's thread, a class a room, the origin's threads, the API.
 //!
 //! The director here owns which room has a class. It hands every other decision on: to
-//! [`lifecycle`] when a class ends, to [`class`] what its transcoder's words mean.
+//! [`lifecycle`] when a class ends, to [`class`] what its transcoder's words mean, to [`Stages`] who may
+//! be on stage; `keeper` tells the SFU what came of that.
 
 pub mod class;
+mod keeper;
 pub mod lifecycle;
 
 use crate::api;
 use crate::config::Config;
 use crate::ladder::plan::Plan;
 use crate::link::supervise::{Launch, Transcoder};
-use crate::link::wire::{OutputFormat, Stage, Start};
+use crate::link::wire::{self, OutputFormat, Start};
 use crate::origin::hub::Hub;
 use crate::origin::serve::Server;
 use crate::rooms::board::Board;
+use crate::rooms::stage::{Joined, Stage, Stages};
 use crate::rooms::token::Verifier;
-use crate::rooms::{OpenError, OpenRequest, Rooms};
+use crate::rooms::{OpenError, Request, Rooms};
 use crate::sfu;
 use crate::time::{HostTime, RoomName};
 use anyhow::{Context, Result};
@@ -47,6 +50,7 @@ pub struct Daemon {
     sfu: sfu::Handle,
     stop: Option<oneshot::Sender<()>>,
     director: JoinHandle<()>,
+    keeper: JoinHandle<()>,
     board: Board,
     hub: Hub,
 }
@@ -65,9 +69,12 @@ impl Daemon {
         let (sfu, sfu_events) = sfu::start(&config.sfu).context("cannot take media in")?;
         let (rooms, requests) = Rooms::new(config.room.iter().cloned());
         let (board, hub) = (Board::default(), Hub::new(&config.http));
+        let names = config.room.iter().map(|room| room.name.clone());
+        let stages = Stages::new(names, &config.stage, config.sfu.max_on_stage);
         let state = api::State {
             rooms,
             board: board.clone(),
+            stages: stages.clone(),
             hub: hub.clone(),
             auth: Arc::new(options.verifier),
             sfu: sfu.clone(),
@@ -84,13 +91,15 @@ impl Daemon {
             plan: options.plan,
             hub: hub.clone(),
             board: board.clone(),
+            stages: stages.clone(),
             sfu: sfu.clone(),
             classes: BTreeMap::new(),
             waiting: BTreeMap::new(),
             notice_sender,
         };
         let director = tokio::spawn(director.run(requests, sfu_events, notices, stopped));
-        Ok(Self { server, sfu, stop: Some(stop), director, board, hub })
+        let keeper = tokio::spawn(keeper::keep(stages, sfu.clone()));
+        Ok(Self { server, sfu, stop: Some(stop), director, keeper, board, hub })
     }
 
     /// Where HTTP is served.
@@ -122,10 +131,15 @@ impl Daemon {
         if self.director.await.is_err() {
             warn!("the director had failed; its classes end without a last part");
         }
+        self.keeper.abort();
         self.server.shutdown(Duration::from_secs(3)).await;
         self.sfu.stop().await;
         info!("stopped");
     }
+}
+
+fn now() -> HostTime {
+    HostTime(hw::clock::monotonic_us())
 }
 
 type Reply = oneshot::Sender<Result<(), OpenError>>;
@@ -137,6 +151,7 @@ struct Director {
     plan: Plan,
     hub: Hub,
     board: Board,
+    stages: Stages,
     sfu: sfu::Handle,
     classes: BTreeMap<RoomName, mpsc::Sender<Command>>,
     /// Publishers that came while their room's last class was still flushing.
@@ -147,7 +162,7 @@ struct Director {
 impl Director {
     async fn run(
         mut self,
-        mut requests: mpsc::Receiver<OpenRequest>,
+        mut requests: mpsc::Receiver<Request>,
         mut sfu_events: mpsc::Receiver<sfu::Event>,
         mut notices: mpsc::Receiver<Notice>,
         mut stopped: oneshot::Receiver<()>,
@@ -155,8 +170,11 @@ impl Director {
         loop {
             tokio::select! {
                 _ = &mut stopped => break,
-                Some(request) = requests.recv() => self.open(request.room, request.reply).await,
-                Some(event) = sfu_events.recv() => self.hear(event),
+                Some(request) = requests.recv() => match request {
+                    Request::Open { room, reply } => self.open(room, reply).await,
+                    Request::End { room } => self.command(&room, Command::End),
+                },
+                Some(event) = sfu_events.recv() => self.hear(event).await,
                 Some(notice) = notices.recv() => self.notice(notice).await,
                 else => break,
             }
@@ -201,19 +219,17 @@ impl Director {
             resume: None,
             failures: 0,
             dropped: Vec::new(),
-            stage: Stage::default(),
+            stage: wire::Stage::default(),
         };
         let spawned = Transcoder::spawn(self.launch.clone(), start, &self.config.transcoder);
         let (transcoder, writer, events) = spawned.map_err(|error| failed(&error))?;
         self.sfu.attach_ring(room.clone(), writer).await.map_err(|error| failed(&error))?;
+        self.stages.with(room, now(), Stage::opened);
         let (sender, commands) = mpsc::channel(CLASS_QUEUE);
         let class = Class {
             room: room.clone(),
             package: self.config.live.clone(),
-            lifecycle: Lifecycle::open(
-                self.config.class.clone(),
-                HostTime(hw::clock::monotonic_us()),
-            ),
+            lifecycle: Lifecycle::open(self.config.class.clone(), now()),
             flush: self.config.class.flush.0,
             transcoder,
             events,
@@ -221,6 +237,7 @@ impl Director {
             notices: self.notice_sender.clone(),
             hub: self.hub.clone(),
             board: self.board.clone(),
+            stages: self.stages.clone(),
             sfu: self.sfu.clone(),
         };
         tokio::spawn(class.run());
@@ -229,11 +246,24 @@ impl Director {
         Ok(())
     }
 
-    fn hear(&mut self, event: sfu::Event) {
+    async fn hear(&mut self, event: sfu::Event) {
         match event {
             sfu::Event::Joined { room, source, person, kind } => {
                 info!(%room, source = source.0, %person, ?kind, "a publisher joins");
-                self.command(&room, Command::Joined(source));
+                let join = |stage: &mut Stage| stage.joined(person, kind, source, now());
+                match self.stages.with(&room, now(), join) {
+                    Some(Ok(Joined { leads })) => {
+                        self.command(&room, Command::Joined { source, leads });
+                    }
+                    // What allowed it has changed while the offer was answered.
+                    Some(Err(refusal)) => {
+                        info!(%room, source = source.0, %person, %refusal, "sent away");
+                        if let Err(error) = self.sfu.send_away(room.clone(), person).await {
+                            warn!(%room, %person, %error, "somebody is there who may not be");
+                        }
+                    }
+                    None => {}
+                }
             }
             sfu::Event::Connected { room, source } => {
                 info!(%room, source = source.0, "media is connected");
@@ -243,10 +273,13 @@ impl Director {
             }
             sfu::Event::Left { room, source, why, .. } => {
                 info!(%room, source = source.0, %why, "a publisher left");
-                let polite = why == sfu::LeftWhy::Ended;
+                self.stages.with(&room, now(), |stage| stage.left(source, now()));
+                let polite = matches!(why, sfu::LeftWhy::Ended | sfu::LeftWhy::SentAway);
                 self.command(&room, Command::Left { source, polite });
             }
-            sfu::Event::Speaking { .. } => {}
+            sfu::Event::Speaking { room, person } => {
+                self.stages.with(&room, now(), |stage| stage.speaks(person));
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod board;
 pub mod name;
+pub mod stage;
 pub mod token;
 
 use crate::time::RoomName;
@@ -55,25 +56,33 @@ pub enum OpenError {
     Stopping,
 }
 
-/// What the daemon is asked: make `room` live (ring, transcoder), or say that it is already.
+/// What the daemon is asked about a configured room.
 #[derive(Debug)]
-pub struct OpenRequest {
-    /// A configured room.
-    pub room: RoomName,
-    /// Where the outcome goes.
-    pub reply: oneshot::Sender<Result<(), OpenError>>,
+pub enum Request {
+    /// Make it live (ring, transcoder), or say that it is already.
+    Open {
+        /// Which.
+        room: RoomName,
+        /// Where the outcome goes.
+        reply: oneshot::Sender<Result<(), OpenError>>,
+    },
+    /// End its class, if there is one.
+    End {
+        /// Which.
+        room: RoomName,
+    },
 }
 
 /// The configured rooms. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Rooms {
     rooms: Arc<BTreeMap<RoomName, RoomConfig>>,
-    requests: mpsc::Sender<OpenRequest>,
+    requests: mpsc::Sender<Request>,
 }
 
 impl Rooms {
-    /// The rooms, and the daemon's end: where requests to open one arrive.
-    pub fn new(rooms: impl IntoIterator<Item = RoomConfig>) -> (Self, mpsc::Receiver<OpenRequest>) {
+    /// The rooms, and the daemon's end: where requests arrive.
+    pub fn new(rooms: impl IntoIterator<Item = RoomConfig>) -> (Self, mpsc::Receiver<Request>) {
         let (requests, daemon) = mpsc::channel(OPEN_QUEUE);
         let rooms = rooms.into_iter().map(|room| (room.name.clone(), room)).collect();
         (Self { rooms: Arc::new(rooms), requests }, daemon)
@@ -94,16 +103,27 @@ impl Rooms {
         self.open_within(room, OPEN_PATIENCE).await
     }
 
+    /// Has the daemon end the class of `room`, and does not wait for it.
+    ///
+    /// # Errors
+    /// The daemon does not take the request.
+    pub fn end(&self, room: &RoomName) -> Result<(), OpenError> {
+        self.request(Request::End { room: room.clone() })
+    }
+
+    fn request(&self, request: Request) -> Result<(), OpenError> {
+        self.requests.try_send(request).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => OpenError::Busy,
+            mpsc::error::TrySendError::Closed(_) => OpenError::Stopping,
+        })
+    }
+
     async fn open_within(&self, room: &RoomName, patience: Duration) -> Result<(), OpenError> {
         if self.get(room).is_none() {
             return Err(OpenError::Unknown(room.clone()));
         }
         let (reply, answer) = oneshot::channel();
-        let request = OpenRequest { room: room.clone(), reply };
-        self.requests.try_send(request).map_err(|e| match e {
-            mpsc::error::TrySendError::Full(_) => OpenError::Busy,
-            mpsc::error::TrySendError::Closed(_) => OpenError::Stopping,
-        })?;
+        self.request(Request::Open { room: room.clone(), reply })?;
         match tokio::time::timeout(patience, answer).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(OpenError::Stopping),
@@ -125,9 +145,11 @@ mod tests {
     async fn opening_asks_the_daemon_and_brings_its_answer() {
         let (rooms, mut daemon) = Rooms::new([room("bar")]);
         let asked = tokio::spawn(async move {
-            let request = daemon.recv().await.unwrap();
-            request.reply.send(Err(OpenError::Failed("no encoder".into()))).unwrap();
-            request.room
+            let Some(Request::Open { room, reply }) = daemon.recv().await else {
+                panic!("to open")
+            };
+            reply.send(Err(OpenError::Failed("no encoder".into()))).unwrap();
+            room
         });
         let answer = rooms.open_for_publish(&room("bar").name).await;
         assert_eq!(answer, Err(OpenError::Failed("no encoder".into())));

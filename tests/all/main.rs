@@ -4,4 +4,5 @@
 mod class;
 mod crash;
 mod doors;
+mod stage;
 mod support;

@@ -2,19 +2,24 @@
 //! UDP into a ring.
 #![allow(clippy::unwrap_used)]
 
-use super::*;
+use crate::api::auth::Context;
+use crate::api::routes::collect;
+use crate::api::whip::routes;
 use crate::link::ring::{Record, RingReader, RingWriter};
-use crate::rooms::RoomConfig;
-use crate::rooms::token::{Role, Signer};
-use crate::sfu::{Event, LeftWhy};
+use crate::rooms::stage::{self, Stages};
+use crate::rooms::token::{Grant, Role, Signer, Verifier, unix_now};
+use crate::rooms::{Request, RoomConfig, Rooms};
+use crate::sfu::{self, Event, LeftWhy};
 use crate::teacher::class::Class;
 use crate::teacher::lecture::Look;
 use crate::teacher::netem::Conditions;
 use crate::teacher::publish::{Publish, Publisher};
-use crate::time::{HostTime, SourceCodec, TrackId};
+use crate::time::{HostTime, RoomName, SourceCodec, TrackId};
 use crate::units::Span;
 use hw::codec::VideoOut;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
@@ -36,12 +41,14 @@ async fn house(config: sfu::Config) -> House {
     sfu.attach_ring(room.clone(), ring).await.unwrap();
     let (rooms, mut requests) = Rooms::new([RoomConfig { name: room.clone(), title: None }]);
     tokio::spawn(async move {
-        while let Some(request) = requests.recv().await {
-            let _ = request.reply.send(Ok(()));
+        while let Some(Request::Open { reply, .. }) = requests.recv().await {
+            let _ = reply.send(Ok(()));
         }
     });
     let auth = Arc::new(Verifier::with_secret(SECRET));
-    let app = router::<Context>().with_state(Context { sfu: sfu.clone(), auth, rooms });
+    let stages = Stages::new([room], &stage::Config::default(), 16);
+    let context = Context { sfu: sfu.clone(), auth, rooms, stages };
+    let app = collect(routes::<Context>()).with_state(context);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}/whip/bar", listener.local_addr().unwrap());
     tokio::spawn(async { axum::serve(listener, app).await.unwrap() });

@@ -1,124 +1,19 @@
 //! Every status, through the router, with the real SFU behind it.
 #![allow(clippy::unwrap_used)]
 
-use super::*;
-use crate::link::ring::RingWriter;
-use crate::rooms::RoomConfig;
-use crate::rooms::token::{Role, Signer};
-use axum::http::Request;
-use tower::ServiceExt;
-
-const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
-const KEY: &str = "0123456789abcdef0123456789abcdef";
-
-struct House {
-    app: Router,
-    sfu: sfu::Handle,
-}
-
-/// Rooms `bar` and `broken`; the daemon opens the one and fails on the other.
-async fn house() -> House {
-    let config = sfu::Config {
-        bind: "127.0.0.1".parse().unwrap(),
-        port: 0,
-        tcp: false,
-        socket: sfu::Socket::Portable,
-        ..sfu::Config::default()
-    };
-    let (sfu, _events) = sfu::start(&config).unwrap();
-    let names = ["bar", "broken"].map(|n| RoomName::parse(n).unwrap());
-    let (rooms, mut requests) = Rooms::new(names.map(|name| RoomConfig { name, title: None }));
-    let stage = sfu.clone();
-    tokio::spawn(async move {
-        let mut open = false;
-        while let Some(request) = requests.recv().await {
-            let outcome = match request.room.as_str() {
-                "bar" if open => Ok(()),
-                "bar" => {
-                    open = true;
-                    let ring = RingWriter::create(4 << 20).unwrap();
-                    stage.attach_ring(request.room, ring).await.unwrap();
-                    Ok(())
-                }
-                _ => Err(OpenError::Failed("no encoder".into())),
-            };
-            let _ = request.reply.send(outcome);
-        }
-    });
-    let context =
-        Context { sfu: sfu.clone(), auth: Arc::new(Verifier::with_secret(SECRET)), rooms };
-    House { app: router::<Context>().with_state(context), sfu }
-}
-
-fn token(room: &str, role: Role, sub: &str, exp: u64) -> String {
-    let room = room.parse().unwrap();
-    let grant = Grant { room, role, sub: sub.into(), exp, nbf: None, name: None };
-    format!("Bearer {}", Signer::with_secret(SECRET).sign(&grant).unwrap())
-}
+use crate::api::session::{FRAGMENT, MAX_BODY, SDP};
+use crate::api::testing::{House, KEY, offer, token};
+use crate::rooms::token::{Role, unix_now};
+use crate::sfu;
+use axum::body::Body;
 
 fn alice() -> String {
     token("bar", Role::Teacher, "alice", unix_now() + 60)
 }
 
-fn offer() -> String {
-    use str0m::media::{Direction, MediaKind};
-    let mut rtc = str0m::RtcConfig::new().build(std::time::Instant::now());
-    let mut api = rtc.sdp_api();
-    api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
-    api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
-    api.apply().unwrap().0.to_sdp_string()
-}
-
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: String,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
-    /// It is a problem document of that status, and its detail tells about `word`.
-    fn is_problem(&self, status: u16, word: &str) {
-        assert_eq!(self.status, status, "{}", self.body);
-        assert_eq!(self.header("content-type"), "application/problem+json");
-        assert_eq!(self.header("access-control-allow-origin"), "*");
-        let document: serde_json::Value = serde_json::from_str(&self.body).unwrap();
-        assert_eq!(document["status"], status);
-        assert!(document["detail"].as_str().unwrap().contains(word), "{} of {word}", self.body);
-    }
-}
-
-impl House {
-    async fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: impl Into<Body>,
-    ) -> Answer {
-        let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(body.into()).unwrap();
-        let response = self.app.clone().oneshot(request).await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-        Answer { status, headers, body: String::from_utf8(body.into()).unwrap() }
-    }
-
-    async fn publish(&self, path: &str, authorization: &str, offer: &str) -> Answer {
-        let headers = [("content-type", SDP), ("authorization", authorization)];
-        self.ask("POST", path, &headers, offer.to_owned()).await
-    }
-}
-
 #[tokio::test]
 async fn a_session_from_its_201_to_its_end() {
-    let house = house().await;
+    let house = House::new().await;
     let answer = house.publish("/whip/bar", &alice(), &offer()).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
     assert_eq!(answer.header("content-type"), SDP);
@@ -158,7 +53,7 @@ async fn a_session_from_its_201_to_its_end() {
 
 #[tokio::test]
 async fn who_may_not_is_told_what_is_missing() {
-    let house = house().await;
+    let house = House::new().await;
     let anonymous = house.ask("POST", "/whip/bar", &[("content-type", SDP)], offer()).await;
     anonymous.is_problem(401, "Authorization: Bearer");
     assert_eq!(anonymous.header("www-authenticate"), "Bearer realm=\"proscenium\"");
@@ -178,8 +73,10 @@ async fn who_may_not_is_told_what_is_missing() {
         assert!(!answer.header("www-authenticate").is_empty());
         let session = format!("/whip/bar/{KEY}");
         let headers = [("authorization", authorization.as_str())];
-        house.ask("DELETE", &session, &headers, "").await.is_problem(status, word);
         house.ask("PATCH", &session, &headers, "").await.is_problem(status, word);
+        // Ending is for everybody in the room who knows the session.
+        let (status, word) = if word == "watching" { (404, "session") } else { (status, word) };
+        house.ask("DELETE", &session, &headers, "").await.is_problem(status, word);
     }
     let lower = alice().replace("Bearer", "bearer");
     assert_eq!(house.publish("/whip/bar", &lower, &offer()).await.status, 201);
@@ -187,7 +84,7 @@ async fn who_may_not_is_told_what_is_missing() {
 
 #[tokio::test]
 async fn rooms_that_are_not_there_or_not_ready() {
-    let house = house().await;
+    let house = House::new().await;
     let admin = token("*", Role::Admin, "root", unix_now() + 60);
     house.publish("/whip/nowhere", &admin, &offer()).await.is_problem(404, "nowhere");
     house.publish("/whip/No%20Room", &admin, &offer()).await.is_problem(404, "No Room");
@@ -198,7 +95,7 @@ async fn rooms_that_are_not_there_or_not_ready() {
 
 #[tokio::test]
 async fn a_second_publisher_replaces_itself_and_nobody_else() {
-    let house = house().await;
+    let house = House::new().await;
     let first = house.publish("/whip/bar", &alice(), &offer()).await;
     let bob = token("bar", Role::Speaker, "bob", unix_now() + 60);
     assert_eq!(house.publish("/whip/bar", &bob, &offer()).await.status, 201);
@@ -217,7 +114,7 @@ async fn a_second_publisher_replaces_itself_and_nobody_else() {
 
 #[tokio::test]
 async fn bodies_of_the_wrong_kind_or_size() {
-    let house = house().await;
+    let house = House::new().await;
     let alice = alice();
     let post = async |kind: Option<&str>, body: Body| {
         let mut headers = vec![("authorization", alice.as_str())];
@@ -264,7 +161,7 @@ impl hyper::body::Body for Chunks {
 
 #[tokio::test]
 async fn options_and_methods_that_mean_nothing() {
-    let house = house().await;
+    let house = House::new().await;
     let endpoint = house.ask("OPTIONS", "/whip/bar", &[], "").await;
     assert_eq!((endpoint.status, endpoint.header("accept-post")), (204, SDP));
     assert_eq!(endpoint.header("access-control-allow-origin"), "*");
@@ -286,7 +183,7 @@ async fn options_and_methods_that_mean_nothing() {
 
 #[tokio::test]
 async fn after_the_end_of_the_stage_everything_is_503() {
-    let house = house().await;
+    let house = House::new().await;
     assert_eq!(house.publish("/whip/bar", &alice(), &offer()).await.status, 201);
     house.sfu.stop().await;
     house.publish("/whip/bar", &alice(), &offer()).await.is_problem(503, "shutting down");
