@@ -56,6 +56,15 @@ pub struct Wake {
     pub stop: bool,
 }
 
+/// What the daemon says first.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Task {
+    /// Make this, now.
+    Make(Box<Start>),
+    /// Be ready to make this: see [`Child::ready`].
+    Prepare(Box<Start>),
+}
+
 /// The connection to the daemon.
 pub struct Child {
     sender: Sender,
@@ -76,14 +85,14 @@ impl Child {
     ///
     /// # Errors
     /// [`ChildError`], of every kind.
-    pub fn from_inherited_fds(patience: Duration) -> Result<(Self, RingReader, Start), ChildError> {
+    pub fn from_inherited_fds(patience: Duration) -> Result<(Self, RingReader, Task), ChildError> {
         let fds: [_; 3] = inherited()?.try_into().map_err(|_| ChildError::Descriptors)?;
         let [socket, ring, bell] = fds;
         let socket = SeqPacket::from_fd(socket).map_err(|_| ChildError::Descriptors)?;
         let bell = Bell::from_fd(bell).map_err(|_| ChildError::Descriptors)?;
         let ring = RingReader::open(ring).map_err(ChildError::Ring)?;
-        let (child, start) = Self::connect(socket, bell, patience)?;
-        Ok((child, ring, start))
+        let (child, task) = Self::connect(socket, bell, patience)?;
+        Ok((child, ring, task))
     }
 
     /// As [`Self::from_inherited_fds`], over a given connection: for tests of a transcoder in one process.
@@ -94,14 +103,15 @@ impl Child {
         socket: SeqPacket,
         bell: Bell,
         patience: Duration,
-    ) -> Result<(Self, Start), ChildError> {
+    ) -> Result<(Self, Task), ChildError> {
         let sender = Sender { socket: Arc::new(socket) };
         let mut child = Self { sender, bell, buffer: vec![0; MAX_MESSAGE], stop: false };
         child.send(&FromTranscoder::Hello { pid: std::process::id() })?;
         let until = Instant::now() + patience;
         loop {
             match child.receive()? {
-                Some(ToTranscoder::Start(start)) => return Ok((child, *start)),
+                Some(ToTranscoder::Start(start)) => return Ok((child, Task::Make(start))),
+                Some(ToTranscoder::Prepare(start)) => return Ok((child, Task::Prepare(start))),
                 Some(ToTranscoder::Stop) => {
                     return Err(ChildError::Unexpected("Stop before Start"));
                 }
@@ -112,6 +122,29 @@ impl Child {
                 return Err(ChildError::Silent("say what to make"));
             }
             wait([(child.sender.socket.as_fd(), false)], left)?;
+        }
+    }
+
+    /// A spare is prepared: says so, and waits until it is needed. The bell is not touched meanwhile; it
+    /// rings for the transcoder that is at work.
+    ///
+    /// # Errors
+    /// [`ChildError::Gone`] when the class ends without needing it; messages that do not belong here.
+    pub fn ready(&mut self) -> Result<Start, ChildError> {
+        self.send(&FromTranscoder::Ready)?;
+        loop {
+            match self.receive()? {
+                Some(ToTranscoder::Start(start)) => return Ok(*start),
+                Some(ToTranscoder::Prepare(_)) => {
+                    return Err(ChildError::Unexpected("a second Prepare"));
+                }
+                Some(ToTranscoder::Stop) => {
+                    return Err(ChildError::Unexpected("Stop before Start"));
+                }
+                None => {}
+            }
+            // Ends with the daemon: its end of the socket closes.
+            wait([(self.sender.socket.as_fd(), false)], Duration::from_secs(3600))?;
         }
     }
 
@@ -130,7 +163,7 @@ impl Child {
             while let Some(order) = self.receive()? {
                 match order {
                     ToTranscoder::Stop => self.stop = true,
-                    ToTranscoder::Start(_) => {
+                    ToTranscoder::Start(_) | ToTranscoder::Prepare(_) => {
                         return Err(ChildError::Unexpected("a second Start"));
                     }
                 }

@@ -51,20 +51,47 @@ pub struct Core {
     given: Given,
 }
 
+/// What takes time to open, and what can be opened no more once the process is locked in. It knows nothing of the
+/// class's past, so a spare has it at hand before it is told where to go on.
+pub struct Prepared {
+    canvas: (u32, u32),
+    encoders: Encoders,
+}
+
+impl Prepared {
+    /// Opens the encoders that `start` will need.
+    ///
+    /// # Errors
+    /// An encoder that does not open; no rungs.
+    pub fn open(start: &Start, mode: Mode) -> Result<Self, WorkerError> {
+        let top =
+            start.rungs.iter().max_by_key(|rung| u64::from(rung.width) * u64::from(rung.height));
+        let canvas = top.map(|rung| (rung.width, rung.height)).ok_or(WorkerError::NoRungs)?;
+        // Viewers of a class that goes on have been promised all of its renditions.
+        let all = start.resume.is_some() || !start.dropped.is_empty();
+        let encoders = Encoders::open(&start.rungs, &start.format, canvas, mode, all)?;
+        Ok(Self { canvas, encoders })
+    }
+}
+
 impl Core {
     /// Opens the encoders; `start` says what to make and where to go on.
     ///
     /// # Errors
     /// An encoder that does not open, a format that cannot be packaged.
-    pub fn new(mut start: Start, mode: Mode) -> Result<Self, WorkerError> {
-        let top =
-            start.rungs.iter().max_by_key(|rung| u64::from(rung.width) * u64::from(rung.height));
-        let canvas = top.map(|rung| (rung.width, rung.height)).ok_or(WorkerError::NoRungs)?;
+    pub fn new(start: Start, mode: Mode) -> Result<Self, WorkerError> {
+        let prepared = Prepared::open(&start, mode)?;
+        Self::prepared(start, prepared)
+    }
+
+    /// The same with what was opened for such a `start` before.
+    ///
+    /// # Errors
+    /// A format that cannot be packaged.
+    pub fn prepared(mut start: Start, prepared: Prepared) -> Result<Self, WorkerError> {
+        let Prepared { canvas, mut encoders } = prepared;
         let settings = Settings { format: start.format, canvas, decode_threads: 1 };
         let room = Room::new(settings, start.resume.as_ref())?;
-        // Viewers of a class that goes on have been promised all of its renditions.
-        let all = start.resume.is_some() || !start.dropped.is_empty();
-        let mut encoders = Encoders::open(&start.rungs, &start.format, canvas, mode, all)?;
         start.rungs = encoders.rungs().to_vec();
         let mut renditions = Vec::with_capacity(start.rungs.len() + 1);
         for (rung, config) in start.rungs.iter().zip(encoders.configs()?) {

@@ -1,10 +1,10 @@
 //! The child process of a room: ring, clock and socket around the core.
 
 use super::WorkerError;
-use super::core::{Core, Event};
+use super::core::{Core, Event, Prepared};
 use super::encoders::Mode;
 use crate::ladder::cadence::{Limits, Load, Shedding};
-use crate::link::child::{Child, ChildError};
+use crate::link::child::{Child, ChildError, Task};
 use crate::link::ring::{ReadError, RingReader};
 use crate::link::wire::{FromTranscoder, Resume, Rung, Start};
 use crate::time::{HostTime, MediaTime};
@@ -32,11 +32,18 @@ fn now() -> HostTime {
 /// # Errors
 /// [`WorkerError`]; the daemon starts another one then.
 pub fn run() -> Result<(), WorkerError> {
-    let (child, ring, start) = Child::from_inherited_fds(START_PATIENCE)?;
+    let (mut child, ring, task) = Child::from_inherited_fds(START_PATIENCE)?;
     let bell = child.bell()?;
-    let core = Core::new(start.clone(), Mode::Threads(Box::new(move || bell.ring())))?;
+    let mode = Mode::Threads(Box::new(move || bell.ring()));
+    let (Task::Make(start) | Task::Prepare(start)) = &task;
+    let prepared = Prepared::open(start, mode)?;
     // Encoders and their threads are there; from here on foreign bytes are read.
     hw::process::sandbox()?;
+    let start = match task {
+        Task::Make(start) => *start,
+        Task::Prepare(_) => child.ready()?,
+    };
+    let core = Core::prepared(start.clone(), prepared)?;
     Live::new(child, ring, core).run(&start)
 }
 

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 async fn api(stage: &TestBox, method: &str, path: &str, token: &str, body: Value) -> Answer {
     let authorization = format!("Bearer {token}");
-    let headers =
-        [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let url = stage.url(&format!("/api/v1/rooms/bar{path}"));
     request(method, &url, &headers, body.as_bytes()).await
@@ -53,7 +52,8 @@ async fn a_viewer_is_called_up_publishes_and_is_removed_while_the_class_goes_on(
         (token("bar", Role::Teacher, "alice", 600), token("bar", Role::Viewer, "carol", 600));
     let teacher = stage.publish(|_| {}).await;
     stage.until("a live room", |status| status.state == State::Live).await;
-    until(&stage, "the teacher on stage", |shown| shown["live"] == true && on_stage(shown) == 1).await;
+    until(&stage, "the teacher on stage", |shown| shown["live"] == true && on_stage(shown) == 1)
+        .await;
 
     let refused = Publisher::start(publish_as(&stage, &carol)).await.err().expect("a viewer");
     assert!(refused.to_string().contains("403"), "{refused}");
@@ -66,7 +66,10 @@ async fn a_viewer_is_called_up_publishes_and_is_removed_while_the_class_goes_on(
     assert_eq!(api(&stage, "POST", &accept, &carol, Value::Null).await.status, 200);
     let speaker = Publisher::start(publish_as(&stage, &carol)).await.expect("a place on stage");
     let shown = until(&stage, "two on stage", |shown| shown["people"][1]["camera"] == true).await;
-    assert_eq!((&shown["people"][1]["id"], &shown["people"][1]["name"]), (&json!(id), &json!("Carol")));
+    assert_eq!(
+        (&shown["people"][1]["id"], &shown["people"][1]["name"]),
+        (&json!(id), &json!("Carol"))
+    );
 
     // What is written lies on the recording's timeline.
     let written = api(&stage, "POST", "/chat", &carol, json!({"text": "I am here"})).await;
@@ -93,7 +96,9 @@ async fn a_viewer_is_called_up_publishes_and_is_removed_while_the_class_goes_on(
     assert!(teacher.figures().frames >= before);
 
     let metrics = get(&stage.url("/metrics")).await.text();
-    for name in ["proscenium_stage_people", "proscenium_chat_messages_total", "reason=\"not_admitted\""] {
+    for name in
+        ["proscenium_stage_people", "proscenium_chat_messages_total", "reason=\"not_admitted\""]
+    {
         assert!(metrics.contains(name), "{name} is missing: {metrics}");
     }
     assert_eq!(api(&stage, "POST", "/end", &alice, Value::Null).await.status, 202);

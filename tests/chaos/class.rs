@@ -68,7 +68,8 @@ impl Demo {
     pub fn hurt(&self, signal: &str) -> Result<Instant, String> {
         let transcoder = self.transcoder().ok_or("there is no transcoder to hurt")?;
         let at = Instant::now();
-        let sent = std::process::Command::new("kill").args([signal, &transcoder.to_string()]).status();
+        let sent =
+            std::process::Command::new("kill").args([signal, &transcoder.to_string()]).status();
         match sent {
             Ok(status) if status.success() => Ok(at),
             other => Err(format!("kill {signal} {transcoder}: {other:?}")),
@@ -86,7 +87,8 @@ impl Demo {
             let ours = parent == self.pid
                 && !matches!(*fields.first()?, "Z" | "T")
                 && arguments.contains("\0transcode\0");
-            let worked: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+            let worked: u64 =
+                fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
             ours.then_some((worked, pid))
         });
         children.max().map(|(_, pid)| pid)
@@ -94,7 +96,8 @@ impl Demo {
 
     /// Ends the class; frames that the teacher's camera skipped.
     pub async fn stop(mut self) -> Result<u64, String> {
-        let ended = std::process::Command::new("kill").args(["-TERM", &self.pid.to_string()]).status();
+        let ended =
+            std::process::Command::new("kill").args(["-TERM", &self.pid.to_string()]).status();
         ended.map_err(|e| e.to_string())?;
         let event = self.event("ended").await?;
         let _ = tokio::time::timeout(PATIENCE, self.process.wait()).await;

@@ -50,7 +50,8 @@ pub async fn follow(index: &str, time: Duration) -> Result<Followed, String> {
             }
         }
         followed.parts.push(Instant::now());
-        let count = |tag: &str| playlist.lines().filter(|line| line.trim_end() == tag).count() as u64;
+        let count =
+            |tag: &str| playlist.lines().filter(|line| line.trim_end() == tag).count() as u64;
         followed.discontinuities = followed.discontinuities.max(count("#EXT-X-DISCONTINUITY"));
         followed.gaps = followed.gaps.max(count("#EXT-X-GAP"));
     }
@@ -65,7 +66,10 @@ impl Followed {
         let mut all: Vec<f64> = hurts
             .iter()
             .filter_map(|hurt| {
-                let near = self.parts.windows(2).filter(|pair| pair[1] > *hurt && pair[0] < *hurt + window);
+                let near = self
+                    .parts
+                    .windows(2)
+                    .filter(|pair| pair[1] > *hurt && pair[0] < *hurt + window);
                 let longest = near.max_by_key(|pair| pair[1] - pair[0])?;
                 Some((longest[1] - *hurt).as_secs_f64() * 1000.0)
             })

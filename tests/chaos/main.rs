@@ -28,7 +28,10 @@ const BETWEEN: (f64, f64) = (4.0, 26.0);
 const CALM: f64 = 8.0;
 
 #[derive(Debug, clap::Parser)]
-#[command(name = "script/chaos", about = "Hurts a running class on purpose and says what viewers saw of it")]
+#[command(
+    name = "script/chaos",
+    about = "Hurts a running class on purpose and says what viewers saw of it"
+)]
 struct Args {
     #[command(subcommand)]
     command: Command,

@@ -100,7 +100,10 @@ impl Report {
         println!("playlist  {} discontinuities, {} gaps", self.discontinuities, self.gaps);
         println!("sound     at most {:.1} ms off the picture", self.offset_ms);
         let r = &self.recovery_ms;
-        println!("recovery  next part after {:.0} ms (p50), {:.0} ms (p95), {:.0} ms at most", r.p50, r.p95, r.most);
+        println!(
+            "recovery  next part after {:.0} ms (p50), {:.0} ms (p95), {:.0} ms at most",
+            r.p50, r.p95, r.most
+        );
         for fault in &self.faults {
             println!("FAULT     {fault}");
         }

@@ -24,6 +24,7 @@ impl Backoff {
         self.barren = if parts > 0 { 0 } else { self.barren.saturating_add(1) };
         if parts > 0 && lived >= self.stable {
             self.next = self.first;
+            return Duration::ZERO;
         }
         let pause = self.next;
         self.next = (pause * 2).min(self.longest);
@@ -46,8 +47,9 @@ mod tests {
         let short = Duration::from_secs(1);
         let pauses: Vec<_> = (0..8).map(|_| backoff.died(short, 3).as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        assert_eq!(backoff.died(Duration::from_secs(30), 90).as_millis(), 100);
-        assert_eq!(backoff.died(Duration::from_secs(60), 0).as_millis(), 200, "it made nothing");
+        assert_eq!(backoff.died(Duration::from_secs(5), 15).as_millis(), 0);
+        assert_eq!(backoff.died(Duration::from_secs(60), 0).as_millis(), 100, "it made nothing");
+        assert_eq!(backoff.died(short, 3).as_millis(), 200);
     }
 
     #[test]

@@ -18,11 +18,15 @@ pub struct Config {
     pub first_part: Span,
     /// How long a transcoder may go without a part after that, before it counts as hung.
     pub next_part: Span,
-    /// Pause before the first restart; doubles with each that follows.
+    /// Whether a second transcoder waits, with its encoders open, to take over when the first dies. It costs the
+    /// memory of its encoders and no CPU time.
+    pub spare: bool,
+    /// Pause before a restart when the one before did not live for `stable`; doubles with each that follows.
     pub backoff: Span,
     /// Longest pause before a restart.
     pub backoff_max: Span,
-    /// A transcoder that lived this long, and made parts, is forgiven: the next pause is the first again.
+    /// A transcoder that lived this long, and made parts, is replaced without a pause, and those before it are
+    /// forgiven.
     pub stable: Span,
 }
 
@@ -33,9 +37,10 @@ impl Default for Config {
             ring_rate: Rate::kbps(10_000),
             first_part: Span::secs(15),
             next_part: Span::secs(4),
+            spare: true,
             backoff: Span::millis(100),
             backoff_max: Span::secs(5),
-            stable: Span::secs(30),
+            stable: Span::secs(5),
         }
     }
 }

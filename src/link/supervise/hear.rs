@@ -59,8 +59,9 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    pub(super) fn new(pid: u32) -> Self {
-        Self { pid, greeted: false, begun: None, held: Vec::new(), ended: false }
+    /// With the process `pid`; one that was a spare has `greeted` already.
+    pub(super) fn new(pid: u32, greeted: bool) -> Self {
+        Self { pid, greeted, begun: None, held: Vec::new(), ended: false }
     }
 
     /// Takes in one message with the memory that came with it, and gives what the daemon should hear.
@@ -101,6 +102,7 @@ impl Conversation {
                 Ok(vec![])
             }
             (FromTranscoder::Hello { .. }, None) => Err(Lie("a wrong Hello")),
+            (FromTranscoder::Ready, None) => Err(Lie("ready, and is at work")),
         }
     }
 

@@ -8,7 +8,9 @@
 mod backoff;
 mod config;
 mod hear;
+mod process;
 mod run;
+mod spare;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -129,6 +131,8 @@ pub struct Counters {
     deaths: AtomicU64,
     hangs: AtomicU64,
     lies: AtomicU64,
+    spares: AtomicU64,
+    spares_lost: AtomicU64,
     pid: AtomicU32,
 }
 
@@ -151,6 +155,16 @@ impl Counters {
     /// Transcoders killed because they broke the rules.
     pub fn lies(&self) -> u64 {
         self.lies.load(Relaxed)
+    }
+
+    /// Spares that were ready, so far.
+    pub fn spares(&self) -> u64 {
+        self.spares.load(Relaxed)
+    }
+
+    /// Spares that died while they waited, or while they prepared.
+    pub fn spares_lost(&self) -> u64 {
+        self.spares_lost.load(Relaxed)
     }
 
     /// Process id of the present one; `None` between two.

@@ -2,15 +2,15 @@
 
 use super::backoff::Backoff;
 use super::hear::{Class, Conversation};
+use super::process::{Process, next};
+use super::spare::{News, Spare};
 use super::watch::Watch;
 use super::{Cause, Config, Counters, Event, Launch, Order};
 use crate::link::ring::{RingReader, RingWriter};
-use crate::link::wire::{self, FromTranscoder, MAX_MESSAGE, Start, ToTranscoder};
+use crate::link::wire::{self, FromTranscoder, Start, ToTranscoder};
 use crate::time::HostTime;
 use hw::memory::{MemoryError, sealed};
-use hw::process::{
-    Bell, Child, Received, SeqPacket, Spawn, SpawnError, pollable_child, pollable_socket,
-};
+use hw::process::{Bell, Received};
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
@@ -18,7 +18,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch as signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
@@ -41,6 +40,7 @@ pub(super) struct Supervisor {
     counters: Arc<Counters>,
     class: Class,
     backoff: Backoff,
+    spare: Spare,
 }
 
 /// Why one transcoder is no more.
@@ -53,14 +53,12 @@ enum End {
     Died(Cause, String),
 }
 
-/// One transcoder's process and both ways of hearing from it.
+/// The transcoder at work.
 struct Live {
-    child: AsyncFd<Child>,
-    socket: AsyncFd<SeqPacket>,
+    process: Process,
     conversation: Conversation,
     watch: Watch,
     started: Instant,
-    buffer: Vec<u8>,
     out: VecDeque<Event>,
 }
 
@@ -81,6 +79,7 @@ impl Supervisor {
         })?;
         let (probe, backoff) = (ring.reader()?, Backoff::new(&config));
         let (bell, class) = (ring.bell(), Class::new(&start.rungs));
+        let spare = Spare::new(&config);
         Ok(Self {
             launch,
             start,
@@ -93,6 +92,7 @@ impl Supervisor {
             counters,
             class,
             backoff,
+            spare,
         })
     }
 
@@ -112,11 +112,15 @@ impl Supervisor {
                 Cause::Lie => self.counters.lies.fetch_add(1, Relaxed),
                 _ => 0,
             };
-            let pause = self.backoff.died(lived, parts);
+            let pause = match self.backoff.died(lived, parts) {
+                // One that waits costs no start, and waited until parts were made: no crash loop is that slow.
+                _ if parts > 0 && self.spare.is_ready() => Duration::ZERO,
+                pause => pause,
+            };
             let stopping = matches!(*self.orders.borrow(), Order::Stop { .. });
             let restarting_in = (!stopping).then_some(pause);
             let room = &self.start.room;
-            tracing::error!(%room, cause = cause.as_str(), status, lived = ?lived, parts, restarting_in = ?restarting_in, "the transcoder died");
+            tracing::error!(%room, cause = cause.as_str(), status, lived = ?lived, parts, restarting_in = ?restarting_in, spare = self.spare.is_ready(), "the transcoder died");
             let died = Event::Died { cause, status, restarting_in };
             if self.tell(died).await.is_err() {
                 return;
@@ -164,42 +168,71 @@ impl Supervisor {
             Err(error) => return (End::Died(Cause::Spawn, error), Duration::ZERO, 0),
         };
         self.counters.spawned.fetch_add(1, Relaxed);
-        self.counters.pid.store(live.child.get_ref().pid(), Relaxed);
-        let end = self.attend(&mut live).await;
-        live.child.get_ref().kill();
+        self.counters.pid.store(live.process.pid(), Relaxed);
+        // Beside the rest of what is kept here, so that both can be waited for at once.
+        let none = Spare::new(&self.config);
+        let mut spare = std::mem::replace(&mut self.spare, none);
+        let end = self.attend(&mut live, &mut spare).await;
+        self.spare = spare;
+        live.process.child.get_ref().kill();
         (end, live.started.elapsed(), live.watch.parts())
     }
 
-    /// Starts a process and tells it what to make.
-    async fn begin(&mut self) -> Result<Live, String> {
-        let start = Start {
+    /// What a transcoder that begins now has to make.
+    fn order(&self) -> Box<Start> {
+        Box::new(Start {
             resume: self.class.resume().or_else(|| self.start.resume.clone()),
             failures: self.backoff.failures(),
             dropped: self.class.dropped().to_vec(),
             ..self.start.clone()
+        })
+    }
+
+    /// Puts the spare to work, or starts a process, and tells it what to make.
+    async fn begin(&mut self) -> Result<Live, String> {
+        let order = ToTranscoder::Start(self.order());
+        let (process, greeted) = match self.spare.take() {
+            // It may have died at the same moment, of the same cause.
+            Some(spare) if spare.tell(&order).is_ok() => (spare, true),
+            _ => (self.process(&order).await?, false),
         };
-        let order =
-            wire::encode(&ToTranscoder::Start(Box::new(start))).map_err(|e| e.to_string())?;
-        let (socket, theirs) = SeqPacket::pair().map_err(|e| format!("socket pair: {e}"))?;
-        let fds = vec![theirs.into(), copy(&self.ring)?, copy(&*self.bell)?];
-        let Launch { exe, args, env } = self.launch.clone();
-        let what = Spawn { exe, args, env, fds };
-        // fork and exec take milliseconds, more on a loaded box.
-        let spawned = tokio::task::spawn_blocking(move || hw::process::spawn(what)).await;
-        let child = spawned.map_err(|e| e.to_string())?.map_err(|e: SpawnError| e.to_string())?;
-        socket.send(&order, None).map_err(|e| format!("send Start: {e}"))?;
         // What is in the ring may have rung the bell for the one before.
         self.bell.ring();
-        let conversation = Conversation::new(child.pid());
+        let conversation = Conversation::new(process.pid(), greeted);
         let watch = Watch::new(&self.config, self.probe.head(), now());
-        let child = pollable_child(child).map_err(|e| e.to_string())?;
-        let socket = pollable_socket(socket).map_err(|e| e.to_string())?;
-        let (started, buffer, out) = (Instant::now(), vec![0; MAX_MESSAGE], VecDeque::new());
-        Ok(Live { child, socket, conversation, watch, started, buffer, out })
+        let (started, out) = (Instant::now(), VecDeque::new());
+        Ok(Live { process, conversation, watch, started, out })
+    }
+
+    async fn process(&self, order: &ToTranscoder) -> Result<Process, String> {
+        let fds = vec![copy(&self.ring)?, copy(&*self.bell)?];
+        Process::start(&self.launch, fds, order).await
+    }
+
+    /// Starts a spare, if one is due, or notes what became of the last.
+    async fn spare_news(&self, spare: &mut Spare, news: News) {
+        let room = &self.start.room;
+        match news {
+            News::Due => match self.process(&ToTranscoder::Prepare(self.order())).await {
+                Ok(process) => spare.started(process),
+                Err(error) => {
+                    spare.failed();
+                    tracing::warn!(%room, error, "no spare transcoder could be started");
+                }
+            },
+            News::Ready => {
+                self.counters.spares.fetch_add(1, Relaxed);
+                tracing::info!(%room, "a spare transcoder is ready");
+            }
+            News::Lost(why) => {
+                self.counters.spares_lost.fetch_add(1, Relaxed);
+                tracing::warn!(%room, why, "the spare transcoder is lost");
+            }
+        }
     }
 
     /// Listens to a transcoder until it ends or must be ended.
-    async fn attend(&mut self, live: &mut Live) -> End {
+    async fn attend(&mut self, live: &mut Live, spare: &mut Spare) -> End {
         let mut ticks = interval(
             (self.config.next_part.0 / 8)
                 .clamp(Duration::from_millis(5), Duration::from_millis(500)),
@@ -209,15 +242,14 @@ impl Supervisor {
         loop {
             let has_news = !live.out.is_empty();
             let events = self.events.clone();
+            let parts = live.watch.parts();
             tokio::select! {
                 biased;
                 until = self.ordered(), if stopping.is_none() => match until {
                     Some(until) => {
                         stopping = Some(until);
                         // A transcoder that reads nothing finds out by the deadline.
-                        if let Ok(stop) = wire::encode(&ToTranscoder::Stop) {
-                            let _ = live.socket.get_ref().send(&stop, None);
-                        }
+                        let _ = live.process.tell(&ToTranscoder::Stop);
                     }
                     None => return End::Abandoned,
                 },
@@ -228,17 +260,18 @@ impl Supervisor {
                     (Err(_), _) => return End::Abandoned,
                 },
                 // Not before everything it said is passed on: that is the backpressure.
-                heard = next(&live.socket, &mut live.buffer), if !has_news => {
+                heard = next(&live.process.socket, &mut live.process.buffer), if !has_news => {
                     if let Some(end) = self.heard(live, heard) {
                         return self.last_words(live, end, stopping.is_some()).await;
                     }
                 },
-                ended = live.child.readable(), if !has_news => {
+                ended = live.process.child.readable(), if !has_news => {
                     drop(ended);
                     let end = End::Died(Cause::Exit, String::new());
                     return self.last_words(live, end, stopping.is_some()).await;
                 }
                 () = events.closed() => return End::Abandoned,
+                news = spare.news(parts), if stopping.is_none() => self.spare_news(spare, news).await,
                 _ = ticks.tick() => {
                     if has_news || stopping.is_some() {
                         live.watch.excuse(now());
@@ -261,11 +294,12 @@ impl Supervisor {
             Ok(Received::Closed) => return Some(End::Died(Cause::Exit, String::new())),
             Err(e) => return Some(End::Died(Cause::Exit, format!("socket: {e}"))),
         };
-        let message =
-            match wire::decode::<FromTranscoder>(live.buffer.get(..len).unwrap_or_default()) {
-                Ok(message) => message,
-                Err(error) => return lie(&error.to_string()),
-            };
+        let message = match wire::decode::<FromTranscoder>(
+            live.process.buffer.get(..len).unwrap_or_default(),
+        ) {
+            Ok(message) => message,
+            Err(error) => return lie(&error.to_string()),
+        };
         let memory = match fd.map(|fd| sealed::map(fd, MAX_PART)).transpose() {
             Ok(memory) => memory,
             Err(error @ MemoryError::System { .. }) => {
@@ -297,7 +331,8 @@ impl Supervisor {
         let mut end = end;
         // What was said before a crash counts. Bounded by what a socket holds.
         while matches!(end, End::Died(Cause::Exit, _)) {
-            match live.socket.get_ref().recv(&mut live.buffer) {
+            let Process { socket, buffer, .. } = &mut live.process;
+            match socket.get_ref().recv(buffer) {
                 Ok(Received::Closed) => break,
                 Err(_) => break,
                 heard => {
@@ -315,11 +350,12 @@ impl Supervisor {
         let End::Died(Cause::Exit, said) = end else { return end };
         // It closed the socket, or ended: in a moment it is gone. If it only closed the socket, it
         // has nothing more to live for.
-        if timeout(GONE, live.child.readable()).await.is_err() {
-            live.child.get_ref().kill();
-            let _ = timeout(GONE, live.child.readable()).await;
+        let child = &mut live.process.child;
+        if timeout(GONE, child.readable()).await.is_err() {
+            child.get_ref().kill();
+            let _ = timeout(GONE, child.readable()).await;
         }
-        match live.child.get_mut().try_wait() {
+        match child.get_mut().try_wait() {
             Some(exit) if exit.success() && live.watch.has_ended() && stopping => End::Stopped,
             Some(exit) if exit.success() && said.is_empty() => {
                 End::Died(Cause::Exit, "ended without being told to".into())
@@ -339,16 +375,6 @@ async fn until_or_never(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => pending().await,
-    }
-}
-
-/// The next message.
-async fn next(socket: &AsyncFd<SeqPacket>, buffer: &mut [u8]) -> io::Result<Received> {
-    loop {
-        let mut ready = socket.readable().await?;
-        if let Ok(result) = ready.try_io(|socket| socket.get_ref().recv(buffer)) {
-            return result;
-        }
     }
 }
 

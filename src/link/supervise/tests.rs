@@ -204,7 +204,7 @@ async fn liars_are_killed_and_counted() {
         ("noise", "not a Proscenium link message (first bytes [6e, 6f])"),
         (
             "version",
-            "link protocol version 9, this program speaks 1: daemon and transcoder must be the same build",
+            "link protocol version 9, this program speaks 2: daemon and transcoder must be the same build",
         ),
         ("empty-part", "a part without its memory"),
         ("file", "not plain shared memory: it cannot carry seals"),
@@ -416,4 +416,62 @@ fn count_descriptors() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
+}
+
+/// Waits until `count` is 1; the counters are written by another task.
+async fn until_one(count: impl Fn() -> u64) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    while count() == 0 {
+        assert!(tokio::time::Instant::now() < deadline, "still none");
+        tick.tick().await;
+    }
+    assert_eq!(count(), 1);
+}
+
+const THIRTEEN: &str = "part part part part part part part part part part part part part";
+
+#[tokio::test]
+async fn a_spare_takes_over_at_once() {
+    let script = format!("begin {THIRTEEN} stop\ntold begin part part stop");
+    let mut class = Class::new(&script, &Config::default());
+    assert_eq!(class.words(14).await[13], "4.0");
+    let counters = Arc::clone(class.transcoder.counters());
+    until_one(|| counters.spares()).await;
+    assert_eq!(counters.spawned(), 1, "it is at no work yet");
+    let pid = counters.pid().unwrap().to_string();
+    let killed = std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(
+        class.words(4).await,
+        [
+            "died exit: killed by SIGKILL; 0 ms",
+            "figures 5 0", // told where to go on: in segment 5
+            "5.0",
+            "5.1",
+        ]
+    );
+    assert_ne!(counters.pid().unwrap().to_string(), pid);
+    assert_eq!(class.rest(PATIENCE).await, ["6.0", "ended"]);
+}
+
+#[tokio::test]
+async fn a_spare_that_dies_is_no_matter() {
+    let script = format!("begin {THIRTEEN} stop\nbroken-spare\nbegin part stop");
+    let mut class = Class::new(&script, &Config::default());
+    class.words(14).await;
+    let counters = Arc::clone(class.transcoder.counters());
+    until_one(|| counters.spares_lost()).await;
+    assert_eq!((counters.spares(), counters.deaths()), (0, 0));
+    assert_eq!(class.rest(PATIENCE).await, ["5.0", "ended"]);
+}
+
+#[tokio::test]
+async fn without_a_spare_none_is_started() {
+    let script = format!("begin {THIRTEEN} abort\nbegin part stop");
+    let config = Config { spare: false, ..Config::default() };
+    let mut class = Class::new(&script, &config);
+    class.words(14).await;
+    assert_eq!(class.words(2).await, ["died exit: killed by SIGABRT; 100 ms", "5.0"]);
+    assert_eq!(class.transcoder.counters().spares(), 0);
 }

@@ -82,7 +82,10 @@ pub fn decode<T: Message>(datagram: &[u8]) -> Result<T, WireError> {
 /// What the daemon tells a transcoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToTranscoder {
-    /// First message, once: what to make.
+    /// First message to a spare: what it will have to make. It opens its encoders, says
+    /// [`FromTranscoder::Ready`], and waits for `Start` with the same rungs and format.
+    Prepare(Box<Start>),
+    /// First message to any other, once: what to make.
     Start(Box<Start>),
     /// Flush what is open as a last short part, say [`FromTranscoder::Ended`], and exit.
     Stop,
@@ -163,6 +166,8 @@ pub enum FromTranscoder {
         /// The sender's process id.
         pid: u32,
     },
+    /// From a spare: it is prepared, and can begin at once.
+    Ready,
     /// Before the first part, once: the renditions and the start of the timeline. After a resume it
     /// equals what the transcoder before said.
     Begin(Box<Presentation>),

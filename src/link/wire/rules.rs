@@ -35,7 +35,7 @@ pub(super) fn ensure(good: bool, rule: &'static str) -> Verdict {
 impl Rules for ToTranscoder {
     fn check(&self) -> Verdict {
         match self {
-            Self::Start(start) => start.check(),
+            Self::Prepare(start) | Self::Start(start) => start.check(),
             Self::Stop => Ok(()),
         }
     }
@@ -57,7 +57,7 @@ impl Rules for FromTranscoder {
             Self::Figures(figures) => {
                 ensure(figures.rungs.len() <= MAX_RENDITIONS, "figures of too many renditions")
             }
-            Self::KeyframeWanted(_) | Self::Ended => Ok(()),
+            Self::Ready | Self::KeyframeWanted(_) | Self::Ended => Ok(()),
         }
     }
 }

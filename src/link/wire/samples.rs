@@ -142,11 +142,15 @@ pub(crate) fn to_transcoder() -> impl Strategy<Value = ToTranscoder> {
             |(room, format, rungs, resume, failures, stage)| {
                 let dropped = (1..rungs.len()).map(|i| i as u8).collect();
                 let start = Start { room, format, rungs, resume, failures, dropped, stage };
-                ToTranscoder::Start(Box::new(start))
+                Box::new(start)
             },
         )
     });
-    prop_oneof![4 => start, 1 => Just(ToTranscoder::Stop)]
+    prop_oneof![
+        4 => start.clone().prop_map(ToTranscoder::Start),
+        2 => start.prop_map(ToTranscoder::Prepare),
+        1 => Just(ToTranscoder::Stop),
+    ]
 }
 
 pub(crate) fn presentation() -> impl Strategy<Value = Presentation> {

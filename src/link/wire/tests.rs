@@ -12,7 +12,8 @@ proptest! {
 
     #[test]
     fn noise_is_refused_or_keeps_the_rules(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let mut datagram = b"PC\x01\x00".to_vec();
+        let mut datagram = b"PC".to_vec();
+        datagram.extend_from_slice(&VERSION.to_le_bytes());
         datagram.extend_from_slice(&body);
         if let Ok(message) = decode::<FromTranscoder>(&datagram) {
             prop_assert!(encode(&message).is_ok());

@@ -1,6 +1,6 @@
 //! A transcoder that does what a script says: makes parts of a few bytes, crashes, lies, hangs.
 
-use crate::link::child::Child;
+use crate::link::child::{Child, Task};
 use crate::link::ring::Record;
 use crate::link::supervise::Launch;
 use crate::link::wire::{
@@ -65,7 +65,16 @@ fn transcoder() {
     lives.write_all(b"x").unwrap();
     let lines: Vec<_> = script.lines().collect();
     let line = lines[life.min(lines.len() - 1)];
-    let (child, ring, start) = Child::from_inherited_fds(PATIENCE).unwrap();
+    let (mut child, ring, task) = Child::from_inherited_fds(PATIENCE).unwrap();
+    let start = match task {
+        Task::Make(start) => *start,
+        Task::Prepare(_) if line == "broken-spare" => std::process::abort(),
+        Task::Prepare(start) => {
+            let told = child.ready().unwrap();
+            assert_eq!((&told.rungs, &told.format), (&start.rungs, &start.format));
+            told
+        }
+    };
     let mut fake =
         Fake { child, ring, start, presentation: None, msn: 0, part: 0, seen: 0, lost: 0 };
     fake.msn = fake.start.resume.as_ref().map_or(0, |r| r.next_msn);
