@@ -60,7 +60,7 @@ fn bits_without_a_meaning_are_refused() {
     let gone = Record::Gone { source: SourceId(1), arrived: HostTime(2) };
     let (good, _) = gone.to_bytes();
     assert_eq!(Record::parse(&good), Ok(gone));
-    for (place, value) in [(0, 0), (0, 4), (1, 2), (2, 1), (3, 1), (8, 1), (12, 1), (16, 1)] {
+    for (place, value) in [(0, 0), (0, 5), (1, 1), (2, 1), (3, 1), (8, 1), (12, 1), (16, 1)] {
         let mut bad = good;
         bad[place] = value;
         assert_eq!(Record::parse(&bad), Err(BadRecord), "byte {place} = {value}");
