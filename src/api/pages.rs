@@ -78,8 +78,9 @@ fn page(file: &str, page: Page, headers: &HeaderMap) -> Response<Body> {
                 Page::Teach => {
                     "camera=(self), microphone=(self), display-capture=(self), geolocation=()"
                 }
+                // Whoever is called up is seen and heard from here. Within another site's frame, that site decides.
                 Page::Watch => {
-                    "camera=(), microphone=(), display-capture=(), geolocation=(), autoplay=(self), fullscreen=(self), picture-in-picture=(self)"
+                    "camera=(self), microphone=(self), display-capture=(self), geolocation=(), autoplay=(self), fullscreen=(self), picture-in-picture=(self)"
                 }
                 Page::Home => "camera=(), microphone=(), display-capture=(), geolocation=()",
             },

@@ -1,11 +1,12 @@
-// A scripted box: a test double that speaks the product's HTTP (pages, rooms, LL-HLS, WHIP's refusals), and does on
-// command what a real one does on a bad day. Against it the pages' behaviour is tested, not the media: see
+// A scripted box: a test double that speaks the product's HTTP (pages, rooms, the stage, LL-HLS, WHIP, WHEP), and
+// does on command what a real one does on a bad day. Against it the pages' behaviour is tested, not the media: see
 // pages.test.mjs; live.test.mjs has the same pages against a real box.
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
+import { Play } from "./play.mjs";
 import { media, moved, PART, PARTS, RUNGS, SEGMENT, LOOP } from "./media.mjs";
 
 const top = join(import.meta.dirname, "../..");
@@ -21,7 +22,17 @@ async function policies() {
     if (!text) throw new Error(`src/api/pages.rs has no ${name}`);
     return text.replace(/\\\n\s*/g, "");
   };
-  return { strict: policy("POLICY"), player: policy("PLAYER_POLICY") };
+  // What the pages may ask the browser for: a camera that the policy forbids would be missed only in the field.
+  const permissions = (page) => {
+    const text = new RegExp(`Page::${page} => (?:\\{\\s*)?"([^"]*)"`).exec(source)?.[1];
+    if (!text) throw new Error(`src/api/pages.rs has no permissions for ${page}`);
+    return text;
+  };
+  return {
+    strict: policy("POLICY"),
+    player: policy("PLAYER_POLICY"),
+    permissions: { "watch.html": permissions("Watch"), "teach.html": permissions("Teach"), "index.html": permissions("Home") },
+  };
 }
 
 /** The class that runs in a room. */
@@ -99,6 +110,10 @@ export class Box {
   whip = () => ({ status: 503, body: problem(503, "no-room-for-more", "This scripted box takes no publisher.") });
   requests = [];
   down = false;
+  /** Who answers offers (peer.mjs), where a test wants media on the stage. */
+  peer = null;
+  /** WHIP and WHEP sessions, by the last part of their address. */
+  sessions = new Map();
 
   async listen(port) {
     this.server = createServer((request, response) => {
@@ -120,6 +135,7 @@ export class Box {
   }
   begin(name) {
     const room = this.rooms.get(name) ?? this.room(name);
+    room.play = new Play(name);
     room.class = new Class(this.made);
     room.state = "live";
     room.since = Date.now();
@@ -129,6 +145,7 @@ export class Box {
     const room = this.rooms.get(name);
     room.class.over = Date.now();
     room.state = "ended";
+    if (room.play) room.play.live = false;
   }
 
   /** Stops answering: connections are cut, new ones refused. */
@@ -160,9 +177,20 @@ export class Box {
       const room = this.rooms.get(match[1]);
       return room ? json(this.describe(room)) : send(404, "application/problem+json", problem(404, "unknown-room", "no such room"));
     }
+    let body = "";
+    for await (const chunk of request) body += chunk;
+    if ((match = /^\/api\/v1\/rooms\/([^/]+)\/(.+)$/.exec(path))) {
+      const play = this.rooms.get(match[1])?.play;
+      if (!play) return send(404, "application/problem+json", problem(404, "unknown-room", "no class runs here"));
+      const [status, value] = play.answer(request.method, match[2], url.searchParams, request.headers, body ? JSON.parse(body) : {});
+      // As a room's real stage: kept by caches for a second.
+      const cache = request.method === "GET" && /^(stage|chat)$/.test(match[2]) ? "public, max-age=1" : "no-store";
+      return send(status, status >= 400 ? "application/problem+json" : "application/json", value === undefined ? "" : JSON.stringify(value), { "cache-control": cache });
+    }
+    if ((match = /^\/(whip|whep)\/([^/]+)(?:\/(.+))?$/.exec(path)) && this.peer && this.rooms.get(match[2])?.play) {
+      return this.signal(this.rooms.get(match[2]).play, match, request, body, url, send);
+    }
     if (path.startsWith("/whip/")) {
-      let body = "";
-      for await (const chunk of request) body += chunk;
       const { status, headers = {}, body: out = "" } = this.whip(request, body);
       return send(status, headers["content-type"] ?? "application/problem+json", out, headers);
     }
@@ -172,7 +200,44 @@ export class Box {
     const bytes = file && !file.includes("..") ? await readFile(join(this.dist, file)).catch(() => null) : null;
     if (!bytes) return send(404, "text/plain", "nothing here\n");
     const policy = page === "watch.html" ? this.policies.player : this.policies.strict;
-    send(200, TYPES[file.split(".").pop()] ?? "application/octet-stream", bytes, page ? { "content-security-policy": policy } : {});
+    const headers = page ? { "content-security-policy": policy, "permissions-policy": this.policies.permissions[page] } : {};
+    send(200, TYPES[file.split(".").pop()] ?? "application/octet-stream", bytes, headers);
+  }
+
+  /** Publishing and subscribing, with real media behind it. */
+  async signal(play, [, protocol, room, rest], request, body, url, send) {
+    const no = (status, what) => send(status, "application/problem+json", problem(status, "x", what));
+    const media = url.searchParams.get("media") ?? "camera";
+    const me = play.who(request.headers);
+    play.calls.push(`${request.method} ${protocol}${rest ? `/${rest}` : ""}`);
+    if (!play.mayPublish(me)) return no(403, "not on stage");
+    const cut = rest?.split("/") ?? [];
+    if (request.method === "POST") {
+      const person = protocol === "whep" ? play.people.get(cut[0]) : me;
+      if (protocol === "whep" && !person?.media.has(media)) return no(404, "not on stage");
+      const { id, sdp } = protocol === "whep" ? await this.peer.send(body, `${person.name}/${media}`) : await this.peer.receive(body);
+      this.sessions.set(id, { id, protocol, person: person.id, media, offer: body, open: true });
+      if (protocol === "whip") {
+        person.state = "stage";
+        person.media.add(media);
+        play.version++;
+      }
+      return send(201, "application/sdp", sdp, { location: `/${protocol}/${room}/${protocol === "whep" ? `${cut[0]}/` : ""}${id}` });
+    }
+    const view = cut.at(-1) === "view";
+    const session = this.sessions.get(cut.at(view ? -2 : -1));
+    if (!session) return no(404, "no such session");
+    if (view) {
+      play.views.push({ person: session.person, media: session.media, ...JSON.parse(body) });
+      return send(204, "text/plain", "");
+    }
+    session.open = false;
+    await this.peer.hangUp(session.id);
+    if (protocol === "whip") {
+      me.media.delete(session.media);
+      play.version++;
+    }
+    send(200, "text/plain", "");
   }
 
   async hls(live, path, query, send) {

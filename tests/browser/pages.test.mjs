@@ -401,7 +401,7 @@ describe("the teacher's page", () => {
       await page.keyboard.press("Tab");
       seen.add(await page.evaluate(() => document.activeElement.id || document.activeElement.value));
     }
-    for (const control of ["camera", "cameras", "microphones", "mute", "cover", "go", "link", "copy"]) assert.ok(seen.has(control), `${control} in ${[...seen]}`);
+    for (const control of ["cameras", "microphones", "mute", "cover", "share", "go", "link", "copy"]) assert.ok(seen.has(control), `${control} in ${[...seen]}`);
     await page.focus("#mute");
     await page.keyboard.press("Space");
     assert.equal(await page.getAttribute("#mute", "aria-pressed"), "true");

@@ -1,64 +1,67 @@
-// `/teach/{room}#token=...`: pick what is sent, see it, go live, stop. Wires devices (teach/devices.ts), the way to the
-// box (teach/publish.ts) and what the page says.
+// `/teach/{room}#token=...`: pick what is sent, see it, go live, call people up, end. Wires devices (lib/devices.ts),
+// the ways to the box (lib/publish.ts), the stage (teach/desk.ts) and what the page says.
 import "./style/base.css";
+import "./style/stage.css";
+import "./style/chat.css";
 import "./style/teach.css";
+import { ask } from "./lib/ask";
+import { jitter, pauseUntilSeen } from "./lib/backoff";
+import { Control } from "./lib/control";
+import { both, camera, canCapture, canShare, list, microphone, screen, trouble, type Trouble } from "./lib/devices";
 import type { Report } from "./lib/health";
 import type { Key } from "./lib/messages";
 import { at, lang, link, make, say, translate } from "./lib/page";
-import { jitter, pauseUntilSeen } from "./lib/backoff";
+import { Publisher, type State } from "./lib/publish";
 import { fetchRoom, roomOf } from "./lib/room";
-import { inspect, tokenOf } from "./lib/token";
-import { both, camera, canCapture, canShare, list, microphone, screen, trouble, type Trouble } from "./teach/devices";
-import { Publisher, type State } from "./teach/publish";
-import { Sound } from "./teach/sound";
+import { Sound } from "./lib/sound";
+import { inspect } from "./lib/token";
+import { Desk } from "./teach/desk";
 
 translate();
 for (const home of document.querySelectorAll<HTMLAnchorElement>(".brand")) home.href = link("/");
 
 const room = roomOf(location.pathname);
 const preview = at<HTMLVideoElement>("preview");
+const screenPreview = at<HTMLVideoElement>("screen-preview");
 const cameras = at<HTMLSelectElement>("cameras");
 const microphones = at<HTMLSelectElement>("microphones");
 const go = at<HTMLButtonElement>("go");
 const mute = at<HTMLButtonElement>("mute");
 const cover = at<HTMLButtonElement>("cover");
-const sources = [...document.querySelectorAll<HTMLInputElement>("input[name=source]")];
+const shareButton = at<HTMLButtonElement>("share");
 
 /** What is open now. */
 const have: { camera: MediaStreamTrack | null; microphone: MediaStreamTrack | null; screen: MediaStreamTrack | null; screenSound: MediaStreamTrack | null } =
   { camera: null, microphone: null, screen: null, screenSound: null };
 let muted = false;
 let covered = false;
+/** The teacher wants to be live: what is opened from now on goes out. */
+let wanted = false;
+/** Of the camera's connection, and of the screen's beside it. */
 let state: State = { is: "idle" };
+let screenState: State = { is: "idle" };
 const sound = new Sound();
 
-/** The token, taken out of the address: a shared screen shows the address bar. A reload of this tab still has it. */
-function takeToken(name: string): string | null {
-  const kept = `token/${name}`;
-  const given = tokenOf(location.hash);
-  try {
-    if (given) {
-      sessionStorage.setItem(kept, given);
-      history.replaceState(null, "", location.pathname + location.search);
-    }
-    return given ?? sessionStorage.getItem(kept);
-  } catch {
-    return given; // storage is switched off: the link works as long as it is in the address
-  }
-}
-const token = room ? takeToken(room) : null;
-const publisher = room ? new Publisher(room, token, show) : null;
+const control = room ? new Control(room) : null;
+const publisher = control ? new Publisher(control.room, "camera", control.token, (now) => ((state = now), show())) : null;
+const screenPublisher = control ? new Publisher(control.room, "screen", control.token, (now) => ((screenState = now), show())) : null;
+const desk = control ? new Desk(control, () => overall().is === "live") : null;
+
+/** What the page's words are about: the camera's connection, or the screen's where that is all there is. */
+const overall = (): State => (publisher?.running || screenState.is === "idle" ? state : screenState);
+const running = (): boolean => publisher?.running === true || screenPublisher?.running === true;
 
 // ---- what the page says
 
-type OfDevices = Trouble | "gone";
+type OfDevices = Exclude<Trouble, "cancelled"> | "gone";
 type OfLink = "token" | "token-missing" | "token-broken" | "token-expired" | "token-early" | "token-other-room" | "room" | "taken" | "offer";
 
 /** Two things can be wrong at once. The devices' trouble is shown first: it is the nearer one. */
 const troubles: { devices: OfDevices | null; link: { what: OfLink; detail: string | null } | null } = { devices: null, link: null };
 
-function deviceNotice(what: OfDevices | null): void {
-  troubles.devices = what;
+function deviceNotice(what: OfDevices | "cancelled" | null): void {
+  // A changed mind needs no words.
+  troubles.devices = what === "cancelled" ? null : what;
   showNotice();
 }
 
@@ -99,15 +102,15 @@ function inWords({ health, bitrate, loss, roundTrip }: Report): [text: string, c
   return [say(`teach.health.${health}`, values), health === "good" ? "good" : "bad"];
 }
 
-function show(now: State): void {
-  state = now;
+function show(): void {
+  const now = overall();
   const chip = at("state");
   const key: Key = now.is === "live" ? "teach.state.live" : now.is === "connecting" ? "teach.state.connecting" : now.is === "reconnecting" ? "teach.state.reconnecting" : "teach.state.off";
   // Texts that a screen reader reads out change only when they say something else.
   if (chip.textContent !== say(key)) chip.textContent = say(key);
   chip.dataset["state"] = now.is === "live" ? "live" : now.is === "reconnecting" || now.is === "refused" ? "bad" : "";
   at("stage").dataset["live"] = String(now.is === "live");
-  go.dataset["live"] = String(publisher?.running === true);
+  go.dataset["live"] = String(running());
   go.textContent = say(now.is === "live" || now.is === "reconnecting" ? "teach.stop" : now.is === "connecting" ? "teach.cancel" : now.is === "refused" ? "teach.again" : "teach.go");
   const [text, colour] = health(now);
   if (at("health").textContent !== text) at("health").textContent = text;
@@ -118,8 +121,15 @@ function show(now: State): void {
   } else if (now.is === "live") {
     linkNotice(null);
   }
+  at("own-screen").dataset["state"] = screenState.is === "live" ? "connected" : "connecting";
+  // The screen alone was refused: the camera goes on, and the sharing ends with a word.
+  if (screenState.is === "refused" && publisher?.running && have.screen) {
+    linkNotice(screenState.why === "taken" ? "taken" : "offer", screenState.detail);
+    void unshare();
+  }
   if (now.is === "live") void stayAwake();
   else at("viewers").textContent = "";
+  desk?.running(now.is === "live" || now.is === "reconnecting");
   ready();
 }
 
@@ -129,7 +139,7 @@ async function follow(name: string): Promise<never> {
     try {
       const now = await fetchRoom(name, AbortSignal.timeout(8000));
       if (now) title(now.title);
-      const count = state.is === "live" ? (now?.viewers ?? null) : null;
+      const count = overall().is === "live" ? (now?.viewers ?? null) : null;
       const text = count === null ? "" : count === 0 ? say("teach.viewers.none") : count === 1 ? say("teach.viewers.one") : say("teach.viewers.many", { count });
       if (at("viewers").textContent !== text) at("viewers").textContent = text;
     } catch {
@@ -140,35 +150,49 @@ async function follow(name: string): Promise<never> {
 }
 
 function title(name: string): void {
+  if (at("title").textContent === name) return;
   document.title = `${name} · Proscenium`;
   at("title").textContent = name;
 }
 
 /** What can be pressed now. */
 function ready(): void {
-  const picture = have.screen ?? have.camera;
   mute.disabled = !have.microphone;
-  cover.disabled = !picture;
-  go.disabled = !publisher || (!publisher.running && !picture && !have.microphone);
-  for (const input of sources) input.disabled = !canCapture() || (input.value === "screen" && !canShare());
+  cover.disabled = !have.camera;
+  shareButton.disabled = !publisher || !canCapture() || !canShare();
+  go.disabled = !publisher || (!running() && !have.camera && !have.microphone && !have.screen);
 }
 
 // ---- what is sent
 
+function mirror(video: HTMLVideoElement, track: MediaStreamTrack | null): void {
+  const shown = video.srcObject instanceof MediaStream ? video.srcObject.getVideoTracks()[0] : undefined;
+  if (shown !== (track ?? undefined)) video.srcObject = track ? new MediaStream([track]) : null;
+}
+
 async function apply(): Promise<void> {
-  const picture = have.screen ?? have.camera;
-  const source = have.screen ? "screen" : have.camera ? "camera" : "none";
-  at("stage").dataset["source"] = source;
-  // A source that has ended stays chosen in the form until another is: the choice is the teacher's.
-  for (const input of sources) input.checked = input.value === (have.screen ? "screen" : "camera");
-  at("ask").hidden = picture !== null || have.microphone !== null;
-  for (const track of [have.camera, have.screen]) if (track) track.enabled = !covered;
+  const own = at("own");
+  own.dataset["source"] = at("stage").dataset["source"] = have.camera ? "camera" : "none";
+  at("stage").dataset["screen"] = String(have.screen !== null);
+  at("ask").hidden = have.camera !== null || have.microphone !== null || have.screen !== null;
+  at("own-screen").hidden = have.screen === null;
+  if (have.camera) have.camera.enabled = !covered;
   if (have.microphone) have.microphone.enabled = !muted;
-  const shown = preview.srcObject instanceof MediaStream ? preview.srcObject.getVideoTracks()[0] : undefined;
-  if (shown !== (picture ?? undefined)) preview.srcObject = picture ? new MediaStream([picture]) : null;
-  at("covered").hidden = !covered || !picture;
+  own.dataset["muted"] = String(muted || !have.microphone);
+  mirror(preview, have.camera);
+  mirror(screenPreview, have.screen);
+  at("covered").hidden = !covered || !have.camera;
+  shareButton.setAttribute("aria-pressed", String(have.screen !== null));
+  shareButton.textContent = say(have.screen ? "teach.share.stop" : "teach.share");
+  desk?.place();
   ready();
-  await publisher?.send(sound.mixed(have.microphone, have.screen ? have.screenSound : null), picture);
+  const spoken = sound.mixed(have.microphone, have.screen ? have.screenSound : null);
+  await Promise.all([publisher?.send(spoken, have.camera), screenPublisher?.send(null, have.screen)]);
+  if (!wanted) return;
+  // The camera's connection carries the sound, the screen's too; one is opened when there is something to say.
+  if (spoken || have.camera) void publisher?.start();
+  if (have.screen) void screenPublisher?.start();
+  else if (screenPublisher?.running) await screenPublisher.stop();
 }
 
 function close(track: MediaStreamTrack | null): void {
@@ -215,8 +239,7 @@ async function share(): Promise<void> {
     });
     deviceNotice(null);
   } catch (error) {
-    const why = trouble(error, true);
-    deviceNotice(why === "cancelled" && have.camera ? "cancelled" : why === "cancelled" ? null : why);
+    deviceNotice(trouble(error, true));
   }
   await apply();
 }
@@ -225,9 +248,7 @@ async function unshare(): Promise<void> {
   const before = have.screen;
   const beforeSound = have.screenSound;
   have.screen = have.screenSound = null;
-  if (!have.camera) await reopen("camera");
   await apply();
-  // Stopped last: the class sees the camera after the screen, not a gap between them.
   close(before);
   close(beforeSound);
 }
@@ -307,12 +328,29 @@ async function copy(): Promise<void> {
   }
 }
 
+/** The button: live, not live, or an end to it, for oneself or for everybody. */
+async function press(): Promise<void> {
+  void sound.wake();
+  if (!running()) {
+    linkNotice(null);
+    wanted = true;
+    return apply();
+  }
+  const ending = overall().is === "connecting" ? "own" : await ask(at<HTMLDialogElement>("end-dialog"));
+  if (ending !== "all" && ending !== "own") return;
+  wanted = false;
+  // First the class, then the picture: the other way round it would seem a lost line, and be waited for.
+  if (ending === "all") await desk?.end();
+  await Promise.all([publisher?.stop(), screenPublisher?.stop()]);
+  void awake?.release();
+}
+
 function begin(name: string): void {
   title(name);
   void follow(name);
   at<HTMLInputElement>("link").value = new URL(link(`/watch/${name}`), location.href).href;
   if (["localhost", "127.0.0.1", "[::1]"].includes(location.hostname)) at("link-words").textContent = say("teach.link.local");
-  const seen = inspect(token, name, Date.now());
+  const seen = inspect(control?.token() ?? null, name, Date.now());
   // A box may be set to need no token, so a missing one is said and not enforced. One that is wrong is refused by the box.
   if (!canCapture()) deviceNotice("insecure");
   if (seen !== "good") linkNotice(`token-${seen}`);
@@ -321,7 +359,7 @@ function begin(name: string): void {
   at("allow").addEventListener("click", () => void openBoth());
   cameras.addEventListener("change", () => void reopen("camera"));
   microphones.addEventListener("change", () => void reopen("microphone"));
-  for (const input of sources) input.addEventListener("change", () => void (input.value === "screen" ? share() : unshare()));
+  shareButton.addEventListener("click", () => void (have.screen ? unshare() : share()));
   mute.addEventListener("click", () => {
     muted = !muted;
     mute.setAttribute("aria-pressed", String(muted));
@@ -334,29 +372,19 @@ function begin(name: string): void {
     cover.textContent = say(covered ? "teach.covered.button" : "teach.cover");
     void apply();
   });
-  go.addEventListener("click", () => {
-    void sound.wake();
-    if (publisher?.running) {
-      void publisher.stop();
-      void awake?.release();
-    } else {
-      linkNotice(null);
-      void publisher?.start();
-    }
-    show(state);
-  });
+  go.addEventListener("click", () => void press());
   at("copy").addEventListener("click", () => void copy());
   navigator.mediaDevices?.addEventListener("devicechange", () => void refresh());
   window.addEventListener("beforeunload", (event) => {
-    if (state.is === "live" || state.is === "reconnecting") event.preventDefault();
+    if (["live", "reconnecting"].includes(overall().is)) event.preventDefault();
   });
   // The meter needs a gesture to run, any gesture.
   for (const gesture of ["pointerdown", "keydown"]) document.addEventListener(gesture, () => void sound.wake());
-  window.addEventListener("pagehide", () => publisher?.abandon());
+  window.addEventListener("pagehide", () => (publisher?.abandon(), screenPublisher?.abandon()));
   document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible" && state.is === "live") void stayAwake();
+    if (document.visibilityState === "visible" && overall().is === "live") void stayAwake();
   });
-  show({ is: "idle" });
+  show();
   requestAnimationFrame(meter);
   // Who allowed both before is not asked again.
   const asked = (name: string) => navigator.permissions?.query({ name: name as PermissionName }).then((p) => p.state, () => "prompt");

@@ -1,5 +1,5 @@
 // `/watch/{room}`: waits for a class, plays it at the live edge, waits for the next one. One loop asks the box what
-// there is; everything that goes wrong comes back to it.
+// there is; everything that goes wrong comes back to it. While the reader is on stage (watch/seat.ts) it rests.
 import "media-chrome/media-controller";
 import "media-chrome/media-control-bar";
 import "media-chrome/media-fullscreen-button";
@@ -12,8 +12,11 @@ import { De } from "media-chrome/lang/de";
 import { addTranslation, setLanguage } from "media-chrome/utils/i18n";
 import Hls from "hls.js";
 import "./style/base.css";
+import "./style/stage.css";
+import "./style/chat.css";
 import "./style/watch.css";
 import { backoff, jitter, pause, pauseUntilSeen } from "./lib/backoff";
+import { Control } from "./lib/control";
 import { label, prefersAv1, type Family } from "./lib/levels";
 import type { Key } from "./lib/messages";
 import { at, lang, link, say, translate } from "./lib/page";
@@ -21,8 +24,9 @@ import { fetchRoom, roomOf, type Room } from "./lib/room";
 import type { Figures } from "./watch/figures";
 import { decodesAv1, Player, type Outcome } from "./watch/player";
 import { QualityMenu } from "./watch/quality";
+import { Seat } from "./watch/seat";
 
-type Phase = "asking" | "waiting" | "joining" | "playing" | "reconnecting" | "ended" | "away" | "refused" | "unsupported";
+type Phase = "asking" | "waiting" | "joining" | "playing" | "stage" | "reconnecting" | "ended" | "away" | "refused" | "unsupported";
 
 /** A waiting page looks again so often, ms; a hidden one more rarely. */
 const LOOK = 4000;
@@ -36,6 +40,10 @@ let phase: Phase = "asking";
 let player: Player | null = null;
 let session: string | null = null;
 let recoveries = 0;
+/** Ends the playing of the class: the reader goes on stage. */
+let halt: AbortController | null = null;
+/** Settles when the reader is back in the audience; null while they are. */
+let onStage: { back: Promise<void>; leave: () => void } | null = null;
 
 addTranslation("de", De);
 setLanguage(lang);
@@ -71,7 +79,9 @@ function enter(next: Phase): void {
     at("unmute").hidden = true;
   }
   const chip = at("state");
-  const state = next === "playing" ? "live" : next === "ended" ? "ended" : next === "away" || next === "reconnecting" ? "bad" : "waiting";
+  const state = next === "playing" || next === "stage" ? "live" : next === "ended" ? "ended" : next === "away" || next === "reconnecting" ? "bad" : "waiting";
+  if (next === "ended" || next === "waiting") seat?.changed(false);
+  else seat?.changed(true);
   chip.hidden = next === "asking" || next === "refused" || next === "unsupported" || next === "joining";
   chip.dataset["state"] = state;
   chip.textContent = say(state === "bad" ? "state.away" : `state.${state}`);
@@ -79,6 +89,7 @@ function enter(next: Phase): void {
 }
 
 function title(name: string): void {
+  if (at("title").textContent === name) return;
   document.title = `${name} · Proscenium`;
   at("title").textContent = name;
   at("about").textContent = name;
@@ -128,7 +139,7 @@ async function keepClock(of: Room, signal: AbortSignal): Promise<void> {
 /** Plays until the class ends or is lost. */
 async function playHere(of: Room, wanted: Family): Promise<{ outcome: Outcome; played: boolean }> {
   let played = false;
-  const stop = new AbortController();
+  const stop = (halt = new AbortController());
   const playing = new Player(video, wanted, {
     playing: () => {
       played = true;
@@ -151,6 +162,7 @@ async function playHere(of: Room, wanted: Family): Promise<{ outcome: Outcome; p
   } finally {
     stop.abort();
     player = null;
+    halt = null;
     await watching;
   }
 }
@@ -182,8 +194,9 @@ function playNatively(of: Room): Promise<{ outcome: Outcome; played: boolean }> 
     return video.play();
   });
   return new Promise((done) => {
-    const end = new AbortController();
+    const end = (halt = new AbortController());
     const finish = (outcome: Outcome) => {
+      halt = null;
       end.abort();
       video.removeAttribute("src");
       video.load();
@@ -192,6 +205,7 @@ function playNatively(of: Room): Promise<{ outcome: Outcome; played: boolean }> 
     video.addEventListener("playing", () => ((played = true), enter("playing")), { signal: end.signal });
     video.addEventListener("ended", () => finish("ended"), { signal: end.signal });
     video.addEventListener("error", () => finish("lost"), { signal: end.signal });
+    end.signal.addEventListener("abort", () => halt && finish("lost"));
   });
 }
 
@@ -202,6 +216,11 @@ async function follow(name: string): Promise<void> {
 
   let over: string | null = null;
   for (let failed = 0, lost = 0; ; ) {
+    if (onStage) {
+      enter("stage");
+      await onStage.back;
+      lost = 0;
+    }
     let now: Room | null;
     try {
       now = await fetchRoom(name, AbortSignal.timeout(8000));
@@ -218,9 +237,11 @@ async function follow(name: string): Promise<void> {
       await pauseUntilSeen(jitter(document.hidden ? LOOK_HIDDEN : LOOK, 0.4, Math.random()));
       continue;
     }
+    if (onStage) continue;
     enter(lost > 0 || recoveries > 0 ? "reconnecting" : "joining");
     over = null;
     const { outcome, played } = await play(now);
+    if (onStage) continue;
     if (outcome === "ended") {
       over = now.session;
       lost = 0;
@@ -234,6 +255,26 @@ async function follow(name: string): Promise<void> {
     await pauseUntilSeen(backoff(lost, 400, 10_000, Math.random()));
   }
 }
+
+/** The reader goes on stage: the class falls silent here, or they would hear themselves. And back. */
+function goOnStage(on: boolean): void {
+  if (on === (onStage !== null)) return;
+  if (!on) {
+    onStage?.leave();
+    onStage = null;
+    return;
+  }
+  let leave = () => {};
+  const back = new Promise<void>((done) => (leave = done));
+  onStage = { back, leave };
+  enter("stage");
+  halt?.abort();
+}
+
+const seat = room ? new Seat(new Control(room), {
+  live: () => ["joining", "playing", "stage", "reconnecting"].includes(phase),
+  stage: goOnStage,
+}) : null;
 
 const figures: Figures = {
   version: 1,
@@ -262,6 +303,8 @@ const figures: Figures = {
     return { shown: quality.totalVideoFrames, dropped: quality.droppedVideoFrames };
   },
   get errors() { return Player.errors; },
+  get where() { return seat?.where ?? "audience"; },
+  get onRoster() { return seat?.onRoster ?? false; },
 };
 window.__proscenium = figures;
 
@@ -285,6 +328,7 @@ if (room) {
   title(room);
   enter("asking");
   void follow(room);
+  void seat?.run(new AbortController().signal);
 } else {
   title("Proscenium");
   enter("refused");

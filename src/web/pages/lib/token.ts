@@ -1,5 +1,28 @@
-// The token in a teacher's link: kept for this tab, taken out of the address bar (which a shared screen shows), and
-// looked into just enough to say early that it has run out. Whether it is good, only the box decides.
+// The token in a link, or that a guest was given: kept for this tab, taken out of the address bar (which a shared screen
+// shows), and looked into just enough to say early that it has run out. Whether it is good, only the box decides.
+
+/** The token of this page: out of its address, else out of this tab's memory. A reload still has it. */
+export function keptToken(room: string): string | null {
+  const given = tokenOf(location.hash);
+  try {
+    if (given) {
+      sessionStorage.setItem(`token/${room}`, given);
+      history.replaceState(null, "", location.pathname + location.search);
+    }
+    return given ?? sessionStorage.getItem(`token/${room}`);
+  } catch {
+    return given; // storage is switched off: the link works as long as it is in the address
+  }
+}
+
+/** Keeps what the box gave a guest, for this tab. */
+export function keepToken(room: string, token: string): void {
+  try {
+    sessionStorage.setItem(`token/${room}`, token);
+  } catch {
+    // Until the next reload it is known anyway.
+  }
+}
 
 /** The token of `#token=...`. */
 export function tokenOf(hash: string): string | null {
@@ -19,6 +42,12 @@ export function inspect(token: string | null, room: string, now: number): TokenS
   if (typeof claims["nbf"] === "number" && claims["nbf"] > at + 30) return "early";
   if (typeof claims["room"] === "string" && claims["room"] !== room && claims["room"] !== "*") return "other-room";
   return "good";
+}
+
+/** What the token says its holder may do; null where it says nothing. */
+export function roleOf(token: string | null): string | null {
+  const role = token ? claimsOf(token)?.["role"] : null;
+  return typeof role === "string" ? role : null;
 }
 
 function claimsOf(token: string): Record<string, unknown> | null {

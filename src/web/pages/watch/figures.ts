@@ -4,8 +4,12 @@
 export interface Figures {
   readonly version: 1;
   readonly room: string | null;
-  /** asking, waiting, joining, playing, reconnecting, ended, away, refused, unsupported */
+  /** asking, waiting, joining, playing, stage, reconnecting, ended, away, refused, unsupported */
   readonly phase: string;
+  /** audience, hand, called, checking, joining, stage */
+  readonly where: string;
+  /** On stage, and the box's roster says so. */
+  readonly onRoster: boolean;
   /** The id of the class that plays, as in media URLs. */
   readonly session: string | null;
   /** Seconds between the live edge, as the playlists show it, and the picture; null while nothing plays. */

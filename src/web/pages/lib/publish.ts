@@ -1,17 +1,12 @@
-// The way to the box: one WHIP resource at a time, made again by itself when the connection is lost, until the teacher
-// stops. Knows tracks, not devices; states, not words.
-import { backoff, pause } from "../lib/backoff";
-import { assess, type Reading, type Report } from "../lib/health";
-import { detailOf, passing, preferred, refusal, retryAfter, type Refusal } from "../lib/whip";
+// The way to the box: one WHIP session at a time, made again by itself when the connection is lost, until it is
+// stopped. Knows tracks, not devices; states, not words. A person sends a camera and, beside it, a screen: two of these.
+import { backoff, pause } from "./backoff";
+import { assess, type Reading, type Report } from "./health";
+import { layersFor, type Media } from "./layers";
+import { hangUp, lost, offer, Refused } from "./signal";
+import { passing, preferred, type Refusal } from "./whip";
 
-/** Most that the picture may take, bits a second: the ladder's top rung is 720p, and more is not seen. */
-const VIDEO_BITRATE = 2_500_000;
 const AUDIO_BITRATE = 64_000;
-/** ICE finds a new way by itself within this time, or it does not (ms). */
-const GRACE = 4000;
-/** From the answer until media can flow, ms. */
-const CONNECT = 12_000;
-const ANSWER = 10_000;
 const MEASURE = 2000;
 
 export type State =
@@ -21,30 +16,21 @@ export type State =
   | { is: "reconnecting"; why: Refusal | "connection" }
   | { is: "refused"; why: Refusal; detail: string | null };
 
-/** The box said no. */
-class Refused extends Error {
-  constructor(
-    readonly why: Refusal,
-    readonly detail: string | null,
-    readonly wait: number | null,
-  ) {
-    super(`refused: ${why}`);
-  }
-}
-
 export class Publisher {
   readonly #room: string;
-  readonly #token: string | null;
+  readonly #media: Media;
+  readonly #token: () => string | null;
   readonly #state: (state: State) => void;
   #audio: MediaStreamTrack | null = null;
   #video: MediaStreamTrack | null = null;
   #pc: RTCPeerConnection | null = null;
-  /** The WHIP resource on the box, while there is one. */
+  /** The WHIP session on the box, while there is one. */
   #resource: string | null = null;
   #end: AbortController | null = null;
 
-  constructor(room: string, token: string | null, state: (state: State) => void) {
+  constructor(room: string, media: Media, token: () => string | null, state: (state: State) => void) {
     this.#room = room;
+    this.#media = media;
     this.#token = token;
     this.#state = state;
   }
@@ -71,6 +57,7 @@ export class Publisher {
         let wait: number | null = null;
         try {
           await this.#session(end.signal, (report) => {
+            if (end.signal.aborted) return;
             before = true;
             failed = 0;
             this.#state({ is: "live", report });
@@ -80,7 +67,7 @@ export class Publisher {
         } catch (error) {
           if (end.signal.aborted) break;
           const refused = error instanceof Refused ? error : new Refused("away", null, null);
-          // The room is "taken" by this page's own lost connection until the box notices; that passes.
+          // The place is "taken" by this page's own lost connection until the box notices; that passes.
           const own = before && refused.why === "taken";
           if (!passing(refused.why) && !own) {
             this.#state({ is: "refused", why: refused.why, detail: refused.detail });
@@ -104,7 +91,7 @@ export class Publisher {
     await this.#leave();
   }
 
-  /** The page goes away: the class ends at once, not when the box finds the line dead. */
+  /** The page goes away: the session ends at once, not when the box finds the line dead. */
   abandon(): void {
     this.#end?.abort();
     void this.#leave();
@@ -113,68 +100,46 @@ export class Publisher {
   /** One connection, from the offer until it is lost (returns) or refused (throws). */
   async #session(signal: AbortSignal, live: (report: Report | null) => void): Promise<void> {
     const pc = (this.#pc = new RTCPeerConnection({ bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" }));
-    const lost = new Promise<void>((done) => {
-      let timer: ReturnType<typeof setTimeout> | undefined = setTimeout(done, CONNECT);
-      signal.addEventListener("abort", () => done(), { once: true });
-      pc.addEventListener("connectionstatechange", () => {
-        clearTimeout(timer);
-        timer = undefined;
-        if (pc.connectionState === "connected") live(null);
-        else if (pc.connectionState === "disconnected") timer = setTimeout(done, GRACE);
-        else if (pc.connectionState === "connecting") timer = setTimeout(done, CONNECT);
-        else done();
-      });
-    });
+    const gone = lost(pc, signal, () => live(null));
     const stream = new MediaStream();
-    pc.addTransceiver("audio", { direction: "sendonly", streams: [stream] });
-    const video = pc.addTransceiver("video", { direction: "sendonly", streams: [stream], sendEncodings: [{ maxBitrate: VIDEO_BITRATE }] });
+    if (this.#media === "camera") pc.addTransceiver("audio", { direction: "sendonly", streams: [stream] });
+    const video = this.#picture(pc, stream);
     const codecs = RTCRtpSender.getCapabilities("video")?.codecs;
     if (codecs) video.setCodecPreferences(preferred(codecs));
     await this.#attach();
     await pc.setLocalDescription();
     // The box is ICE-lite and needs none of our candidates: it learns them from our checks. Nothing to wait for.
-    const answer = await this.#post(pc.localDescription?.sdp ?? "", signal);
+    const address = `/whip/${encodeURIComponent(this.#room)}?media=${this.#media}`;
+    const { answer, resource } = await offer(address, this.#token(), pc.localDescription?.sdp ?? "", signal);
+    this.#resource = resource;
     await pc.setRemoteDescription({ type: "answer", sdp: answer });
     await this.#limit();
     const measuring = setInterval(() => void this.#measure(pc, live), MEASURE);
     try {
-      await lost;
+      await gone;
     } finally {
       clearInterval(measuring);
     }
   }
 
-  async #post(offer: string, signal: AbortSignal): Promise<string> {
-    const headers: Record<string, string> = { "content-type": "application/sdp" };
-    if (this.#token) headers["authorization"] = `Bearer ${this.#token}`;
-    const address = `/whip/${encodeURIComponent(this.#room)}`;
-    let answer: Response;
-    let body: string;
+  /** In three layers where the browser can: the box forwards to each the one that fits (RFC 8853). */
+  #picture(pc: RTCPeerConnection, stream: MediaStream): RTCRtpTransceiver {
+    const layers = layersFor(this.#media, 3);
     try {
-      answer = await fetch(address, { method: "POST", headers, body: offer, signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER)]) });
-      body = await answer.text();
+      return pc.addTransceiver("video", { direction: "sendonly", streams: [stream], sendEncodings: layers });
     } catch {
-      throw new Refused("away", null, null);
+      // An old browser; one picture for all it is.
+      return pc.addTransceiver("video", { direction: "sendonly", streams: [stream] });
     }
-    if (answer.status !== 201) {
-      const detail = detailOf(answer.headers.get("content-type"), body);
-      throw new Refused(refusal(answer.status), detail, retryAfter(answer.headers.get("retry-after"), Date.now()));
-    }
-    const location = answer.headers.get("location");
-    this.#resource = location ? new URL(location, new URL(address, window.location.href)).href : null;
-    return body;
   }
 
-  /** Ends the connection and, on the box, the resource; without waiting for long. */
+  /** Ends the connection and, on the box, the session. */
   async #leave(): Promise<void> {
     const [resource, pc] = [this.#resource, this.#pc];
     this.#resource = this.#pc = null;
-    if (resource) {
-      const headers: Record<string, string> = this.#token ? { authorization: `Bearer ${this.#token}` } : {};
-      // keepalive lets it arrive after the page is gone. The connection is closed after it: closed first, its end
-      // would end the resource too, and there would be nothing left to delete.
-      await fetch(resource, { method: "DELETE", headers, keepalive: true, signal: AbortSignal.timeout(2000) }).catch(() => undefined);
-    }
+    // The connection is closed after the session: closed first, its end would end the session too, and there would be
+    // nothing left to delete.
+    if (resource) await hangUp(resource, this.#token());
     pc?.close();
   }
 
@@ -190,16 +155,20 @@ export class Publisher {
   async #limit(): Promise<void> {
     for (const { sender, receiver } of this.#pc?.getTransceivers() ?? []) {
       const parameters = sender.getParameters();
-      const [encoding] = parameters.encodings;
-      if (!encoding) continue;
-      encoding.maxBitrate = receiver.track.kind === "video" ? VIDEO_BITRATE : AUDIO_BITRATE;
-      if (receiver.track.kind === "video") {
-        encoding.maxFramerate = 30;
+      if (receiver.track.kind === "audio") {
+        const [encoding] = parameters.encodings;
+        if (encoding) encoding.maxBitrate = AUDIO_BITRATE;
+      } else {
+        // A box that wants no layers leaves the first alone, which was to be the smallest: it is the whole picture then.
+        const layers = layersFor(this.#media, parameters.encodings.length);
+        parameters.encodings.forEach((encoding, i) => {
+          const { rid: _, ...limits } = layers[i] ?? {};
+          Object.assign(encoding, limits);
+        });
         // A slide must stay sharp and may come late; a face may blur and must move.
-        const screen = sender.track?.contentHint === "detail" || sender.track?.contentHint === "text";
-        (parameters as { degradationPreference?: string }).degradationPreference = screen ? "maintain-resolution" : "balanced";
+        (parameters as { degradationPreference?: string }).degradationPreference = this.#media === "screen" ? "maintain-resolution" : "balanced";
       }
-      await sender.setParameters(parameters).catch(() => undefined);
+      if (parameters.encodings.length > 0) await sender.setParameters(parameters).catch(() => undefined);
     }
   }
 
@@ -214,8 +183,10 @@ export class Publisher {
         reading.bytes += figure("bytesSent");
         reading.packets += figure("packetsSent");
         if (one["kind"] === "video") {
-          reading.frames = figure("framesSent");
-          reading.limited = String(one["qualityLimitationReason"] ?? "none");
+          reading.frames += figure("framesSent");
+          // Of several layers, the one that is held back is the news.
+          const limited = String(one["qualityLimitationReason"] ?? "none");
+          if (limited !== "none") reading.limited = limited;
           reading.picture = this.#video?.enabled === true;
         }
       }
