@@ -8,6 +8,9 @@ export interface Rect {
 }
 
 const ASPECT = 16 / 9;
+/** A tile need not have its picture's shape: a little of the sides, or of top and bottom, may be cut to fill the stage. */
+const NARROWEST = 5 / 4;
+const WIDEST = 2;
 
 /**
  * `count` tiles in an area of `width` by `height` pixels, `gap` between them. Without a focus all have one size, the
@@ -28,22 +31,22 @@ export function arrange(count: number, focus: number | null, width: number, heig
 
 /** Rows of equal tiles, centred; a last row that is not full is centred too. */
 function grid(count: number, left: number, top: number, width: number, height: number, gap: number): Rect[] {
-  let best = { columns: 1, size: 0 };
+  let best = { columns: 1, wide: 0, tall: 0 };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
-    const wide = (width - gap * (columns - 1)) / columns;
-    const high = (height - gap * (rows - 1)) / rows;
-    const size = Math.min(wide, high * ASPECT);
-    if (size > best.size) best = { columns, size };
+    const room = { wide: (width - gap * (columns - 1)) / columns, tall: (height - gap * (rows - 1)) / rows };
+    const wide = Math.min(room.wide, room.tall * WIDEST);
+    const tall = Math.min(room.tall, wide / NARROWEST);
+    // What counts is how big the picture's middle is, which is what there is of a face.
+    if (Math.min(wide, tall * ASPECT) > Math.min(best.wide, best.tall * ASPECT)) best = { columns, wide, tall };
   }
-  const { columns, size } = best;
+  const { columns, wide, tall } = best;
   const rows = Math.ceil(count / columns);
-  const tall = size / ASPECT;
   const above = top + (height - rows * tall - gap * (rows - 1)) / 2;
   return Array.from({ length: count }, (_, i) => {
     const row = Math.floor(i / columns);
     const inRow = Math.min(columns, count - row * columns);
-    const aside = left + (width - inRow * size - gap * (inRow - 1)) / 2;
-    return { x: aside + (i % columns) * (size + gap), y: above + row * (tall + gap), width: size, height: tall };
+    const aside = left + (width - inRow * wide - gap * (inRow - 1)) / 2;
+    return { x: aside + (i % columns) * (wide + gap), y: above + row * (tall + gap), width: wide, height: tall };
   });
 }

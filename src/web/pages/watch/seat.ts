@@ -21,8 +21,7 @@ export interface SeatOptions {
   stage: (on: boolean) => void;
 }
 
-const TOLD: Record<News, Key> = {
-  called: "watch.called.title",
+const TOLD: Record<Exclude<News, "called">, Key> = {
   withdrawn: "watch.told.withdrawn",
   dismissed: "watch.told.dismissed",
   muted: "watch.told.muted",
@@ -144,7 +143,7 @@ export class Seat {
     this.#stage = stage;
     const { way, news, doubt } = hear(this.#way, stage, performance.now());
     this.#way = way;
-    if (news) this.#tell(news);
+    if (news && news !== "called") this.#tell(news);
     if (news === "withdrawn") this.#check.cancel();
     if (news === "called") this.#called();
     if (doubt) void this.#doubt();
@@ -260,7 +259,7 @@ export class Seat {
   }
 
   /** Down from the stage, and back to the class at its edge. */
-  async #back(news: News | null): Promise<void> {
+  async #back(news: keyof typeof TOLD | null): Promise<void> {
     const before = this.#way.where;
     this.#way = go(this.#way, "audience", performance.now());
     // Who was called up once must be called up again; whose link says so may come back.
@@ -346,12 +345,13 @@ export class Seat {
 
   #called(): void {
     // A picture that fills the screen would hide the question.
+    at("told").textContent = "";
     if (document.fullscreenElement) void document.exitFullscreen().catch(() => undefined);
     this.#show();
     at("join").focus({ preventScroll: false });
   }
 
-  #tell(news: News): void {
+  #tell(news: keyof typeof TOLD): void {
     this.#say(TOLD[news]);
   }
 

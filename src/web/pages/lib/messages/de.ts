@@ -128,7 +128,7 @@ export const de: Catalogue = {
   "teach.offer.words": "Aktualisieren Sie den Browser, oder nehmen Sie einen anderen.",
 
   "teach.stage": "Die Bühne",
-  "teach.devices": "Kamera und Mikrofon",
+  "teach.devices": "Kamera, Mikrofon, Link für die Klasse",
   "teach.share": "Bildschirm teilen",
   "teach.share.stop": "Nicht mehr teilen",
 

@@ -127,7 +127,7 @@ export const en = {
   "teach.offer.words": "Update the browser, or use another one.",
 
   "teach.stage": "The stage",
-  "teach.devices": "Camera and microphone",
+  "teach.devices": "Camera, microphone, link for your class",
   "teach.share": "Share screen",
   "teach.share.stop": "Stop sharing",
 
