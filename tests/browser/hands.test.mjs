@@ -315,7 +315,6 @@ describe("the chat", () => {
     await page.waitForSelector("#chat-toggle:visible");
     await until(page, "playing", (f) => f.phase === "playing" && f.level);
     await eventually("the page knows the stage", () => play.calls.includes("GET stage"));
-    await page.waitForTimeout(300);
     play.write("Ben", "Is the wave sinusoidal?");
     play.write("Ben", "<img src=x onerror=alert(1)>");
     await page.waitForSelector("#chat-count:has-text('2')");

@@ -14,6 +14,7 @@ import { at, lang, link, make, say, translate } from "./lib/page";
 import { Publisher, type State } from "./lib/publish";
 import { fetchRoom, roomOf } from "./lib/room";
 import { Sound } from "./lib/sound";
+import { initial } from "./lib/tiles";
 import { inspect } from "./lib/token";
 import { Desk } from "./teach/desk";
 
@@ -178,6 +179,8 @@ async function apply(): Promise<void> {
   at("own-screen").hidden = have.screen === null;
   if (have.camera) have.camera.enabled = !covered;
   if (have.microphone) have.microphone.enabled = !muted;
+  own.dataset["picture"] = String(have.camera !== null);
+  own.dataset["face"] = initial(say("stage.you"));
   own.dataset["muted"] = String(muted || !have.microphone);
   mirror(preview, have.camera);
   mirror(screenPreview, have.screen);

@@ -75,6 +75,7 @@ export class Tiles {
       tile.person = person;
       const name = this.#nameOf(person, media);
       if (tile.name.textContent !== name) tile.name.textContent = name;
+      tile.element.dataset["face"] = initial(person.name);
       tile.element.dataset["muted"] = String(person.muted && media === "camera");
       tile.tools?.update(person, stage);
     }
@@ -120,6 +121,9 @@ export class Tiles {
     const muted = make("span", { class: "silent" }, icon("mic-off"), make("span", { class: "heard", text: say("stage.muted") }));
     const element = make("figure", { class: "tile" }, video, make("span", { class: "wait", text: say("stage.connecting") }), make("figcaption", {}, muted, name));
     element.dataset["person"] = person.id;
+    element.dataset["picture"] = "false";
+    // Sound alone has no size; a picture has, from its first frame on.
+    video.addEventListener("resize", () => (element.dataset["picture"] = String(video.videoWidth > 0)));
     element.dataset["media"] = media;
     const tools = this.#options.tools?.(person, media) ?? null;
     if (tools) element.append(tools.element);
@@ -186,4 +190,9 @@ export class Tiles {
       if (Number.isFinite(height)) subscription.view(height);
     }
   }
+}
+
+/** What stands where there is no picture. */
+export function initial(name: string): string {
+  return [...name.trim()][0]?.toLocaleUpperCase() ?? "·";
 }

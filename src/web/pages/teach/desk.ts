@@ -5,7 +5,7 @@ import { Chat } from "../lib/chat";
 import { Declined, Follower, type Control } from "../lib/control";
 import { at, make, say } from "../lib/page";
 import { LAYOUTS, type Me, type Stage } from "../lib/stage";
-import { Tiles } from "../lib/tiles";
+import { Tiles, type Tools } from "../lib/tiles";
 import { showAudience } from "./audience";
 import { Hands } from "./hands";
 import { toolsFor } from "./tools";
@@ -17,6 +17,8 @@ export class Desk {
   readonly #hands: Hands;
   readonly #chat: Chat;
   #me: Me | null = null;
+  /** Of this teacher's own tile: they may be pinned too. */
+  #own: Tools | null = null;
   #stage: Stage | null = null;
   #following: { end: AbortController; follower: Follower } | null = null;
   #audience: AbortController | null = null;
@@ -99,6 +101,13 @@ export class Desk {
   #heard(stage: Stage): void {
     this.#stage = stage;
     this.#tiles.update(stage, this.#me?.id ?? null);
+    const own = stage.people.find((person) => person.id === this.#me?.id);
+    if (own && !this.#own) {
+      this.#own = toolsFor(this.#control, (error) => this.#failed(error), { ...own, name: say("stage.yourself"), role: "teacher" }, "camera");
+      at("own").append(this.#own.element);
+    }
+    if (this.#own) this.#own.element.hidden = stage.people.length < 2 || !own;
+    if (own) this.#own?.update({ ...own, name: say("stage.yourself") }, stage);
     void this.#hands.update(stage);
     this.#chat.update(stage);
     at<HTMLInputElement>("lock").checked = stage.locked;

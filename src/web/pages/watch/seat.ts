@@ -3,14 +3,15 @@
 import { askName } from "../lib/ask";
 import { Chat } from "../lib/chat";
 import { Declined, Follower, type Control } from "../lib/control";
-import { canShare, screen, trouble } from "../lib/devices";
-import { icon, type Icon } from "../lib/icons";
+import { screen, trouble } from "../lib/devices";
+import { icon } from "../lib/icons";
 import type { Key } from "../lib/messages";
-import { at, make, say } from "../lib/page";
+import { at, say } from "../lib/page";
 import { Publisher, type State } from "../lib/publish";
 import type { Nearness, Stage } from "../lib/stage";
 import { Tiles } from "../lib/tiles";
 import { roleOf } from "../lib/token";
+import { showBar } from "./bar";
 import { Check, type Ready } from "./check";
 import { go, hear, START, type News, type Way } from "./way";
 
@@ -384,50 +385,20 @@ export class Seat {
   }
 
   #show(): void {
-    const { where, muted } = this.#way;
     const live = this.#options.live();
-    const onStage = where === "stage" || where === "joining";
-    document.body.dataset["where"] = where;
-    at("called").hidden = where !== "called";
-    document.title = `${where === "called" ? "● " : ""}${document.title.replace(/^● /, "")}`;
-    const raise = at<HTMLButtonElement>("raise");
-    raise.hidden = !live || !(where === "audience" || where === "hand");
-    const locked = this.#stage?.locked === true && where === "audience" && !this.#may;
-    raise.classList.toggle("primary", where === "audience" && !locked);
-    raise.setAttribute("aria-pressed", String(where === "hand"));
-    raise.setAttribute("aria-disabled", String(locked));
-    this.#label("raise-text", locked ? "watch.hand.locked" : where === "hand" ? "watch.hand.lower" : this.#may ? "watch.hand.speak" : "watch.hand.raise");
-    if (!at("raise-icon").firstChild) at("raise-icon").append(icon("hand"));
-    for (const button of document.querySelectorAll<HTMLButtonElement>("#bar .on-stage")) button.hidden = !onStage;
-    at("cam").hidden = !onStage || !this.#have.camera;
-    at("share").hidden = !onStage || !canShare();
-    this.#button("mic", this.#quiet ? "mic-off" : "mic", this.#quiet ? "teach.muted" : "teach.mute", this.#quiet);
-    this.#button("cam", "camera", this.#covered ? "teach.covered.button" : "teach.cover", this.#covered);
-    this.#button("share", "screen", this.#screen ? "teach.share.stop" : "teach.share", this.#screen !== null);
-    this.#button("leave", "leave", "watch.stage.leave", null);
-    at<HTMLButtonElement>("mic").disabled = !this.#have.microphone;
-    at<HTMLButtonElement>("share").disabled = where !== "stage";
-    at("own").dataset["muted"] = String(this.#quiet || muted || !this.#have.microphone);
-    const silent = at("own").querySelector(".silent");
-    if (silent && !silent.firstChild) silent.append(icon("mic-off"), make("span", { class: "heard", text: say("stage.muted") }));
-    at("chat-toggle").hidden = !live && !onStage;
-    if (!live && !onStage && !at("chat").hidden) this.#fold(true);
-    at("bar").hidden = !live && !onStage && !at("told").textContent;
-  }
-
-  #label(id: string, key: Key): void {
-    const text = say(key);
-    if (at(id).textContent !== text) at(id).textContent = text;
-  }
-
-  #button(id: string, sign: Icon, key: Key, pressed: boolean | null): void {
-    const button = at(id);
-    const drawn = `${sign}/${key}`;
-    if (button.dataset["drawn"] !== drawn) {
-      button.dataset["drawn"] = drawn;
-      button.replaceChildren(icon(sign), make("span", { text: say(key) }));
-    }
-    if (pressed !== null) button.setAttribute("aria-pressed", String(pressed));
+    const { where } = this.#way;
+    showBar({
+      where,
+      live,
+      may: this.#may,
+      locked: this.#stage?.locked === true,
+      silenced: this.#way.muted,
+      quiet: this.#quiet,
+      covered: this.#covered,
+      have: this.#have,
+      sharing: this.#screen !== null,
+    });
+    if (!live && where !== "stage" && where !== "joining" && !at("chat").hidden) this.#fold(true);
   }
 }
 

@@ -133,6 +133,7 @@ export const de: Catalogue = {
   "teach.share.stop": "Nicht mehr teilen",
 
   "stage.you": "Sie",
+  "stage.yourself": "sich selbst",
   "stage.your-screen": "Ihr Bildschirm",
   "stage.screen-of": "{name}: Bildschirm",
   "stage.teacher": "Lehrkraft",

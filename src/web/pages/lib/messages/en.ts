@@ -132,6 +132,7 @@ export const en = {
   "teach.share.stop": "Stop sharing",
 
   "stage.you": "You",
+  "stage.yourself": "yourself",
   "stage.your-screen": "Your screen",
   "stage.screen-of": "{name}: screen",
   "stage.teacher": "Teacher",
