@@ -145,7 +145,7 @@ export class Box {
     const room = this.rooms.get(name);
     room.class.over = Date.now();
     room.state = "ended";
-    if (room.play) room.play.live = false;
+    room.play?.finish();
   }
 
   /** Stops answering: connections are cut, new ones refused. */

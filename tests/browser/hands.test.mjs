@@ -199,12 +199,21 @@ describe("a viewer", () => {
     await page.click("#mic");
     assert.equal(await page.getAttribute("#mic", "aria-pressed"), "true");
     assert.equal(await page.getAttribute("#own", "data-muted"), "true");
+    await eventually("everybody may see it", () => play.people.get(id).muted);
     await page.click("#mic");
-    await eventually("on the roster", () => play.people.get(id).media.has("camera"));
-    // The page must have seen itself there, or an empty roster would mean nothing to it.
+    await eventually("and that it is on again", () => !play.people.get(id).muted);
+    // The page must have seen itself on the roster, or one without it would mean nothing.
     await until(page, "on the roster", (f) => f.onRoster);
-    play.change(id, { muted: true });
+    assert.equal(await page.getAttribute("#told", "data-told"), "watch.told.on-stage", "one's own doing is no news");
+    play.change(id, { muted: true, closed: true });
     await told(page, "muted");
+    // They may press the button: what the teacher closed stays closed.
+    const asked = () => play.calls.filter((call) => call === `PUT people/${id}`).length;
+    for (const times of [3, 4]) {
+      await page.click("#mic");
+      await eventually("the box is asked", () => asked() === times);
+    }
+    assert.equal(play.people.get(id).muted, true);
     assert.equal(await page.getAttribute("#own", "data-muted"), "true");
     await picture(page, "stage-muted");
     play.change(id, { muted: false });

@@ -53,6 +53,10 @@ export class Play {
     person.media.clear();
     this.version++;
   }
+  finish() {
+    this.live = false;
+    for (const id of this.people.keys()) this.leave(id);
+  }
   write(name, text, role = "viewer", id = `by-${name}`) {
     this.chat.push({ seq: this.chat.length + 1, at_ms: Date.now(), class_ms: 1000, id, name, role, text });
     this.version++;
@@ -120,7 +124,7 @@ export class Play {
     const [what, id, verb] = path.split("/").map(decodeURIComponent);
     const asked = `${method} ${what}`;
     const person = id === undefined ? null : this.people.get(id);
-    const ofTeacher = ["PUT stage", "GET hands", "PUT people", "POST end", "DELETE chat", "PUT chat"];
+    const ofTeacher = ["PUT stage", "GET hands", "POST end", "DELETE chat", "PUT chat"];
     if ((ofTeacher.includes(asked) || path === "invitations") && !teacher) return no(403, "that is the teacher's");
     if (asked === "GET stage") return [200, this.describe()];
     if (asked === "GET chat") return [200, this.page(query.has("after") ? Number(query.get("after")) : null)];
@@ -146,7 +150,7 @@ export class Play {
     }
     if (asked === "POST end") {
       this.ended = true;
-      this.live = false;
+      this.finish();
       return [202, {}];
     }
     if (asked === "POST chat") {
@@ -174,7 +178,10 @@ export class Play {
       return [200, { id }];
     }
     if (asked === "PUT people") {
+      // What the teacher closed, only the teacher opens.
+      if (!teacher && person.closed && !body.muted) return no(403, "the teacher has muted this microphone");
       person.muted = body.muted;
+      person.closed = teacher && body.muted;
       return [200, {}];
     }
     if (["DELETE hands", "DELETE invitations", "DELETE people"].includes(asked)) {

@@ -367,6 +367,7 @@ function begin(name: string): void {
     muted = !muted;
     mute.setAttribute("aria-pressed", String(muted));
     mute.textContent = say(muted ? "teach.muted" : "teach.mute");
+    desk?.quiet(muted);
     void apply();
   });
   cover.addEventListener("click", () => {

@@ -20,6 +20,8 @@ export class Desk {
   /** Of this teacher's own tile: they may be pinned too. */
   #own: Tools | null = null;
   #stage: Stage | null = null;
+  /** The teacher's own microphone, where the box has not been told yet. */
+  #quiet: boolean | null = null;
   #following: { end: AbortController; follower: Follower } | null = null;
   #audience: AbortController | null = null;
 
@@ -79,6 +81,21 @@ export class Desk {
     void this.#begin(end.signal, follower);
   }
 
+  /** The teacher turned their own microphone off, or on: everybody is to see it. */
+  quiet(muted: boolean): void {
+    this.#quiet = muted;
+    if (this.#stage) this.#hush(this.#stage);
+  }
+
+  /** Nobody is muted who is not on stage: one who mutes before the class tells it when they are. */
+  #hush(stage: Stage): void {
+    const own = stage.people.find((person) => person.id === this.#me?.id);
+    if (!own || this.#quiet === null) return;
+    const muted = this.#quiet;
+    this.#quiet = null;
+    if (own.muted !== muted) void this.#control.mute(own.id, muted).catch(() => undefined); // silent here either way
+  }
+
   place(): void {
     this.#tiles.place();
   }
@@ -108,6 +125,7 @@ export class Desk {
     }
     if (this.#own) this.#own.element.hidden = stage.people.length < 2 || !own;
     if (own) this.#own?.update({ ...own, name: say("stage.yourself") }, stage);
+    this.#hush(stage);
     void this.#hands.update(stage);
     this.#chat.update(stage);
     at<HTMLInputElement>("lock").checked = stage.locked;

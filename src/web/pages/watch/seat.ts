@@ -22,6 +22,9 @@ export interface SeatOptions {
   stage: (on: boolean) => void;
 }
 
+/** So old an answer may be, at most, that was given before one turned one's own microphone off or on, ms. */
+const HUSHED = 4000;
+
 const TOLD: Record<Exclude<News, "called">, Key> = {
   withdrawn: "watch.told.withdrawn",
   dismissed: "watch.told.dismissed",
@@ -52,6 +55,8 @@ export class Seat {
   #screen: MediaStreamTrack | null = null;
   #quiet = false;
   #covered = false;
+  /** When they last turned their microphone off or on themselves. */
+  #hushed = -Infinity;
   #asking = false;
 
   constructor(control: Control, options: SeatOptions) {
@@ -75,7 +80,7 @@ export class Seat {
     at("join").addEventListener("click", () => void this.#join());
     at("decline").addEventListener("click", () => void this.#decline());
     at("leave").addEventListener("click", () => void this.#stepDown());
-    at("mic").addEventListener("click", () => ((this.#quiet = !this.#quiet), this.#apply()));
+    at("mic").addEventListener("click", () => void this.#hush());
     at("cam").addEventListener("click", () => ((this.#covered = !this.#covered), this.#apply()));
     at("share").addEventListener("click", () => void (this.#screen ? this.#unshare() : this.#share()));
     at("chat-toggle").addEventListener("click", () => this.#fold(!at("chat").hidden));
@@ -142,7 +147,11 @@ export class Seat {
   #heard(stage: Stage): void {
     if (!this.#options.live() && this.#way.where !== "stage") return;
     this.#stage = stage;
-    const { way, news, doubt } = hear(this.#way, stage, performance.now());
+    // What one just did with one's own microphone is known better here than in an answer from before.
+    const fresh = performance.now() - this.#hushed < HUSHED;
+    const { muted } = this.#way;
+    const people = fresh ? stage.people.map((person) => (person.id === this.#way.me ? { ...person, muted } : person)) : stage.people;
+    const { way, news, doubt } = hear(this.#way, { ...stage, people }, performance.now());
     this.#way = way;
     if (news && news !== "called") this.#tell(news);
     if (news === "withdrawn") this.#check.cancel();
@@ -150,7 +159,7 @@ export class Seat {
     if (doubt) void this.#doubt();
     this.#chat.update(stage);
     this.#tiles?.update(stage, way.me);
-    if (way.where === "stage" && !stage.live) void this.#back("over");
+    if (way.where === "stage" && !stage.live) void this.#doubt();
     this.#show();
   }
 
@@ -166,7 +175,7 @@ export class Seat {
         this.#way = go(this.#way, "audience", performance.now());
         if (at("told").dataset["told"] !== TOLD.withdrawn) this.#tell("dismissed");
       } else if (before === "hand") this.#way = { ...this.#way, since: performance.now() };
-      else if (before === "stage" && me?.state !== "stage") await this.#back("gone");
+      else if (before === "stage" && me?.state !== "stage") await this.#back(this.#stage?.live === false ? "over" : "gone");
     } catch (error) {
       // Nobody any more, as far as the box is concerned.
       if (error instanceof Declined && (error.status === 401 || error.status === 403) && this.#way.where === "stage") await this.#back("gone");
@@ -310,6 +319,23 @@ export class Seat {
     at("own").dataset["source"] = camera && !this.#covered ? "camera" : "none";
     void this.#publisher.send(microphone, camera);
     this.#show();
+  }
+
+  /** Their own microphone: silent at once here, and told to the box, so that everybody sees it. */
+  async #hush(): Promise<void> {
+    const quiet = (this.#quiet = !this.#quiet);
+    this.#apply();
+    const { me, where } = this.#way;
+    if (!me || where !== "stage") return;
+    try {
+      await this.#control.mute(me, quiet);
+      this.#hushed = performance.now();
+      this.#way = { ...this.#way, muted: quiet };
+      this.#show();
+    } catch (error) {
+      // What the teacher turned off, only the teacher turns on.
+      if (!quiet && error instanceof Declined && error.status === 403) this.#tell("muted");
+    }
   }
 
   async #share(): Promise<void> {
