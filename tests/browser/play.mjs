@@ -181,7 +181,7 @@ export class Play {
       // What the teacher closed, only the teacher opens.
       if (!teacher && person.closed && !body.muted) return no(403, "the teacher has muted this microphone");
       person.muted = body.muted;
-      person.closed = teacher && body.muted;
+      if (teacher) person.closed = body.muted;
       return [200, {}];
     }
     if (["DELETE hands", "DELETE invitations", "DELETE people"].includes(asked)) {
