@@ -347,7 +347,7 @@ impl Driver {
                         codec: packet.codec,
                         keyframe: packet.keyframe,
                         marker: packet.marker,
-                        layer: 0,
+                        layer: packet.layer,
                         seq: packet.seq,
                         timestamp: packet.timestamp,
                         arrived: packet.arrived,
@@ -427,10 +427,15 @@ impl Driver {
         let counters = self.core.counters();
         let stats = self.socket.stats();
         metrics::gauge!("proscenium_sfu_publishers").set(self.core.publishers() as f64);
+        metrics::gauge!("proscenium_sfu_subscribers").set(self.core.subscribers() as f64);
         metrics::gauge!("proscenium_sfu_tcp_connections").set(self.connections.len() as f64);
         for (name, value) in [
             ("proscenium_sfu_packets_total", counters.packets),
             ("proscenium_sfu_bytes_total", counters.bytes),
+            ("proscenium_sfu_forwarded_total", counters.forwarded),
+            ("proscenium_sfu_forwarded_bytes_total", counters.forwarded_bytes),
+            ("proscenium_sfu_congested_total", counters.congested),
+            ("proscenium_sfu_layer_switches_total", counters.switches),
             ("proscenium_sfu_lost_total", counters.lost),
             ("proscenium_sfu_nacks_total", counters.nacks),
             ("proscenium_sfu_keyframe_requests_total", counters.keyframe_requests),
@@ -453,9 +458,14 @@ impl Driver {
 fn describe_metrics() {
     use metrics::{describe_counter as counter, describe_gauge as gauge};
     gauge!("proscenium_sfu_publishers", "Publishers, connected or connecting");
+    gauge!("proscenium_sfu_subscribers", "Subscribers, connected or connecting");
     gauge!("proscenium_sfu_tcp_connections", "ICE-TCP connections");
     counter!("proscenium_sfu_packets_total", "Media packets put into rings");
     counter!("proscenium_sfu_bytes_total", "Their payload bytes");
+    counter!("proscenium_sfu_forwarded_total", "Media packets sent to subscribers");
+    counter!("proscenium_sfu_forwarded_bytes_total", "Their payload bytes");
+    counter!("proscenium_sfu_congested_total", "Media packets a full connection did not take");
+    counter!("proscenium_sfu_layer_switches_total", "Changes of a subscriber's simulcast layer");
     counter!("proscenium_sfu_lost_total", "Media packets missing when looked at, once a second");
     counter!("proscenium_sfu_nacks_total", "Retransmissions asked for");
     counter!("proscenium_sfu_keyframe_requests_total", "Key frames asked for (PLI, FIR)");

@@ -1,7 +1,8 @@
 //! What an offer may hold, and ICE fragments (RFC 8840) in and out.
 //!
 //! str0m reads SDP and writes the answer. Here an offer is first brought into the shape that this
-//! server answers: media that is sent, one video and one audio at most, no simulcast. Candidates
+//! server answers: media that is sent (or received, by a subscriber), one video and one audio at
+//! most, the video in at most four layers. Candidates
 //! are dropped: an ICE-lite agent sends no checks (RFC 8445 §2.5), it learns where a publisher is
 //! from the checks that reach it, so a candidate could only be wrong (`.local` names often are).
 
@@ -11,8 +12,26 @@ use std::fmt::Write;
 /// Most lines of an offer or fragment.
 const MAX_LINES: usize = 2000;
 
+/// Most simulcast layers: what a ring's record can tell apart.
+pub const MAX_LAYERS: usize = crate::link::ring::MAX_LAYER as usize + 1;
+
+/// Longest simulcast id that str0m keeps whole.
+const MAX_RID: usize = 8;
+
+/// What an offer is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Media is sent to the box.
+    Publish,
+    /// Media is received from the box.
+    Subscribe,
+}
+
 /// The offer, as it is given to str0m.
-pub fn clean_offer(offer: &str) -> Result<String, PublishError> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn clean_offer(offer: &str, purpose: Purpose) -> Result<String, PublishError> {
     let lines = lines(offer).map_err(PublishError::BadSdp)?;
     if lines.first().copied() != Some("v=0") {
         return Err(PublishError::BadSdp("its first line is not v=0".into()));
@@ -30,7 +49,8 @@ pub fn clean_offer(offer: &str) -> Result<String, PublishError> {
     for (n, start) in starts.iter().enumerate() {
         let end = starts.get(n + 1).copied().unwrap_or(lines.len());
         let section = lines.get(*start..end).unwrap_or_default();
-        let media = Media::read(section)?;
+        let media = Media::read(section, purpose)?;
+        let layered = purpose == Purpose::Publish && !rids(section).is_empty();
         if media.active {
             match media.kind {
                 Kind::Video => videos += 1,
@@ -38,20 +58,81 @@ pub fn clean_offer(offer: &str) -> Result<String, PublishError> {
             }
         }
         for line in section.iter().filter(|line| !dropped(line) && !is_direction(line)) {
-            push(&mut clean, line);
+            if layered || !is_simulcast(line) {
+                push(&mut clean, line);
+            }
         }
-        push(&mut clean, "a=sendonly");
+        push(
+            &mut clean,
+            match purpose {
+                Purpose::Publish => "a=sendonly",
+                Purpose::Subscribe => "a=recvonly",
+            },
+        );
     }
     if videos + audios == 0 {
         return Err(PublishError::Unprocessable("all its media are disabled (port 0)".into()));
     }
     if videos > 1 || audios > 1 {
+        let cure = match purpose {
+            Purpose::Publish => "send one of each at most, camera or screen and one microphone",
+            Purpose::Subscribe => "receive one of each at most, a connection for each publisher",
+        };
         return Err(PublishError::NotAcceptable(format!(
-            "the offer has {videos} video and {audios} audio media: send one of each at most, \
-             camera or screen and one microphone"
+            "the offer has {videos} video and {audios} audio media: {cure}"
         )));
     }
     Ok(clean)
+}
+
+/// The simulcast ids of an offer's video as it lists them; empty without simulcast, or where it is
+/// of another form than browsers write, or of more than [`MAX_LAYERS`]: then one encoding is
+/// taken, and a publisher whose offer of several is not answered sends one (RFC 8853 §5.3.2).
+pub fn simulcast(offer: &str) -> Vec<String> {
+    let lines: Vec<&str> = offer.lines().map(str::trim_end).collect();
+    let video = lines.iter().skip_while(|line| !line.starts_with("m=video"));
+    let section: Vec<&str> = video
+        .enumerate()
+        .take_while(|(n, line)| *n == 0 || !line.starts_with("m="))
+        .map(|(_, line)| *line)
+        .collect();
+    rids(&section).into_iter().map(str::to_owned).collect()
+}
+
+/// Of one media section. The packets must say which layer they are of (RFC 8852).
+fn rids<'a>(section: &[&'a str]) -> Vec<&'a str> {
+    const NAMED: &str = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
+    let of = |prefix| section.iter().find_map(move |line| line.strip_prefix(prefix));
+    let Some(listed) = of("a=simulcast:send ").filter(|_| section.len() > 1) else {
+        return Vec::new();
+    };
+    let ids: Vec<&str> = listed.split(';').collect();
+    let good = |id: &&str| {
+        (1..=MAX_RID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    let declared = |id: &&str| {
+        let line = |line: &&str| {
+            let rest = line.strip_prefix("a=rid:").and_then(|rest| rest.strip_prefix(*id));
+            rest.is_some_and(|rest| rest == " send" || rest.starts_with(" send "))
+        };
+        section.iter().any(line)
+    };
+    let once = (1..ids.len()).all(|n| !ids.iter().take(n).any(|id| ids.get(n) == Some(id)));
+    let named = section.iter().any(|line| line.starts_with("a=extmap:") && line.ends_with(NAMED));
+    let video = section.first().is_some_and(|line| line.starts_with("m=video"));
+    let lines = section.iter().filter(|line| line.starts_with("a=rid:")).count();
+    if video
+        && named
+        && once
+        && (2..=MAX_LAYERS).contains(&ids.len())
+        && lines == ids.len()
+        && ids.iter().all(good)
+        && ids.iter().all(declared)
+    {
+        ids
+    } else {
+        Vec::new()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,7 +148,7 @@ struct Media {
 }
 
 impl Media {
-    fn read(section: &[&str]) -> Result<Self, PublishError> {
+    fn read(section: &[&str], purpose: Purpose) -> Result<Self, PublishError> {
         let line = section.first().copied().unwrap_or_default();
         let mut words = line.trim_start_matches("m=").split_ascii_whitespace();
         let kind = match words.next() {
@@ -83,10 +164,16 @@ impl Media {
         };
         let port = words.next().unwrap_or_default();
         let active = port != "0" || section.contains(&"a=bundle-only");
-        if active && (section.contains(&"a=recvonly") || section.contains(&"a=inactive")) {
-            return Err(PublishError::NotAcceptable(
-                "the offer has media that is not sent: publish with a=sendonly".into(),
-            ));
+        let (wrong, problem) = match purpose {
+            Purpose::Publish => {
+                ("a=recvonly", "the offer has media that is not sent: publish with a=sendonly")
+            }
+            Purpose::Subscribe => {
+                ("a=sendonly", "the offer has media that is not received: ask with a=recvonly")
+            }
+        };
+        if active && (section.contains(&wrong) || section.contains(&"a=inactive")) {
+            return Err(PublishError::NotAcceptable(problem.into()));
         }
         Ok(Self { kind, active })
     }
@@ -116,18 +203,23 @@ fn is_direction(line: &str) -> bool {
     matches!(line, "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive")
 }
 
-/// Candidates, and simulcast: one encoding is taken, and a publisher whose offer of several is not
-/// answered sends one (RFC 8853 §5.3.2).
+/// Candidates, and what other servers' clients put beside the standard.
 fn dropped(line: &str) -> bool {
-    const PREFIXES: [&str; 6] = [
-        "a=candidate:",
-        "a=remote-candidates:",
-        "a=simulcast:",
-        "a=rid:",
-        "a=ssrc-group:SIM ",
-        "a=x-google-",
-    ];
+    const PREFIXES: [&str; 4] =
+        ["a=candidate:", "a=remote-candidates:", "a=ssrc-group:SIM ", "a=x-google-"];
     line == "a=end-of-candidates" || PREFIXES.iter().any(|prefix| line.starts_with(prefix))
+}
+
+fn is_simulcast(line: &str) -> bool {
+    line.starts_with("a=simulcast:") || line.starts_with("a=rid:")
+}
+
+/// Whether the one who offers says that it sends transport-wide congestion feedback.
+pub fn feeds_back(offer: &str) -> bool {
+    let has = |prefix: &str, end: &str| {
+        offer.lines().map(str::trim_end).any(|l| l.starts_with(prefix) && l.ends_with(end))
+    };
+    has("a=extmap:", "transport-wide-cc-extensions-01") && has("a=rtcp-fb:", " transport-cc")
 }
 
 /// ICE credentials.

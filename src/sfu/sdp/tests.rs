@@ -9,28 +9,32 @@ const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:
 
 #[test]
 fn an_offer_is_cleaned_and_sends_only() {
-    let clean = clean_offer(OFFER).unwrap();
+    let clean = clean_offer(OFFER, Purpose::Publish).unwrap();
     for gone in ["candidate", "simulcast", "rid:", "sendrecv"] {
         assert!(!clean.contains(gone), "{clean}");
     }
     assert_eq!(clean.matches("a=sendonly\r\n").count(), 2);
     assert!(clean.find("a=sendonly").unwrap() < clean.find("m=video").unwrap(), "{clean}");
     let unix = OFFER.replace("\r\n", "\n");
-    assert_eq!(clean_offer(&unix).unwrap(), clean, "bare newlines are taken (RFC 8866 §5)");
+    assert_eq!(
+        clean_offer(&unix, Purpose::Publish).unwrap(),
+        clean,
+        "bare newlines are taken (RFC 8866 §5)"
+    );
 }
 
 #[test]
 fn disabled_media_do_not_count() {
     let offer = OFFER.replace("m=audio 9", "m=video 0");
-    assert!(clean_offer(&offer).is_ok());
+    assert!(clean_offer(&offer, Purpose::Publish).is_ok());
     let offer = offer.replace("m=video 9", "m=video 0");
-    assert!(matches!(clean_offer(&offer), Err(PublishError::Unprocessable(_))));
+    assert!(matches!(clean_offer(&offer, Purpose::Publish), Err(PublishError::Unprocessable(_))));
 }
 
 #[test]
 fn an_endless_offer_is_refused() {
     let offer = format!("{OFFER}{}", "a=x:1\r\n".repeat(MAX_LINES));
-    assert!(matches!(clean_offer(&offer), Err(PublishError::BadSdp(_))));
+    assert!(matches!(clean_offer(&offer, Purpose::Publish), Err(PublishError::BadSdp(_))));
 }
 
 #[test]

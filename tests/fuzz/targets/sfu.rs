@@ -5,8 +5,8 @@ use proscenium::rooms::token::{Grant, Role, Scope, Signer, Verifier};
 use proscenium::sfu::addresses::Addresses;
 use proscenium::sfu::core::{Core, Output};
 use proscenium::sfu::framing::{Deframer, MAX_FRAME, frame};
-use proscenium::sfu::sdp::{Credentials, Fragment, clean_offer};
-use proscenium::sfu::{Config, Publish, Published};
+use proscenium::sfu::sdp::{Credentials, Fragment, Purpose, clean_offer};
+use proscenium::sfu::{Config, Publish, Published, Subscribe, Subscribed};
 use proscenium::time::{HostTime, MediaKind, PersonId, RoomName};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
@@ -114,8 +114,10 @@ fn publish(offer: &str) -> Publish {
 pub fn offer(input: &[u8]) {
     let offer = String::from_utf8_lossy(input);
     let media = |text: &str| text.lines().filter(|line| line.starts_with("m=")).count();
-    if let Ok(clean) = clean_offer(&offer) {
-        assert_eq!(clean_offer(&clean).as_ref(), Ok(&clean), "what is clean stays as it is");
+    for purpose in [Purpose::Publish, Purpose::Subscribe] {
+        if let Ok(clean) = clean_offer(&offer, purpose) {
+            assert_eq!(clean_offer(&clean, purpose).as_ref(), Ok(&clean), "clean stays as it is");
+        }
     }
     match core().publish(START, &publish(&offer)) {
         Ok(Published { answer, .. }) => {
@@ -124,11 +126,24 @@ pub fn offer(input: &[u8]) {
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
+    let mut core = core();
+    core.publish(START, &publish(OFFER)).expect("a good offer");
+    let (viewer, Publish { room, person, kind, .. }) = (PersonId::new(2), publish(""));
+    let wish = Subscribe { room, viewer, person, kind, offer: offer.into_owned() };
+    match core.subscribe(START, &wish) {
+        Ok(Subscribed { answer, .. }) => assert_eq!(media(&answer), media(&wish.offer)),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
 }
 
 pub fn offer_seeds() -> Vec<Vec<u8>> {
     let video_first = OFFER.replace("m=video 9", "m=video 0");
-    vec![OFFER.into(), OFFER.replace('\n', "\r\n").into(), video_first.into()]
+    let layers = "a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\na=rid:l send\na=rid:h send\n\
+                  a=simulcast:send l;h\n";
+    let simulcast = OFFER.replace("a=mid:1\n", &format!("a=mid:1\n{layers}"));
+    let receiving = OFFER.replace("a=sendonly", "a=recvonly");
+    let offers = [OFFER, &OFFER.replace('\n', "\r\n"), &video_first, &simulcast, &receiving];
+    offers.into_iter().map(|offer| offer.as_bytes().to_vec()).collect()
 }
 
 pub fn fragment(input: &[u8]) {

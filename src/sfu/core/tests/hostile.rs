@@ -2,6 +2,8 @@
 
 use super::super::*;
 use super::world::{PORT, SERVER, World, room};
+use crate::sfu::sdp::Credentials;
+use crate::sfu::words::*;
 use proptest::prelude::*;
 use rand::Rng;
 use str0m::media::MediaKind;

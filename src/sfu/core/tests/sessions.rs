@@ -2,6 +2,8 @@
 
 use super::super::*;
 use super::world::{PORT, SERVER, World, room};
+use crate::sfu::sdp::{self, Credentials};
+use crate::sfu::words::*;
 use crate::units::Span;
 use str0m::media::MediaKind;
 

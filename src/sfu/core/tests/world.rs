@@ -1,15 +1,17 @@
 //! The virtual world: a clock, a network with seeded faults, clients.
 
 use super::super::*;
-use crate::time::SourceCodec;
+use crate::sfu::words::*;
+use crate::time::{PersonId, SourceCodec};
 use rand::Rng;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind, Mid};
-use str0m::net::Receive;
-use str0m::rtp::RtpWrite;
-use str0m::{Input, Output as RtcOutput};
+use str0m::format::Codec;
+use str0m::media::{Direction, MediaKind, Mid, Rid, Simulcast, SimulcastLayer};
+use str0m::net::{Receive, TcpType};
+use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
+use str0m::{Candidate, Input, Output as RtcOutput, Rtc, RtcConfig};
 
 pub const SERVER: &str = "10.0.0.1";
 pub const PORT: u16 = 8189;
@@ -31,6 +33,14 @@ pub struct Faults {
     pub jitter_us: i64,
 }
 
+/// A narrow way to a client: what does not leave at once waits, and what would wait too long is
+/// lost.
+#[derive(Clone, Copy)]
+pub struct Narrow {
+    pub bits_a_second: u64,
+    pub longest_us: i64,
+}
+
 struct InFlight {
     client: Option<usize>,
     proto: Protocol,
@@ -44,11 +54,17 @@ pub struct Client {
     pub address: SocketAddr,
     pub video: Mid,
     pub audio: Mid,
+    pub layers: Vec<Rid>,
     pub keyframe_requests: Vec<HostTime>,
+    pub keyframe_rids: Vec<Option<Rid>>,
     pub connected: bool,
     pub closed: bool,
     /// Unplugged: nothing goes in or out.
     pub unplugged: bool,
+    /// Media that came to it.
+    pub received: Vec<RtpPacket>,
+    pub narrow: Option<Narrow>,
+    free_at: HostTime,
     pending: Option<SdpPendingOffer>,
     deadline: HostTime,
 }
@@ -93,29 +109,48 @@ impl World {
         }
     }
 
-    /// A client that has made an offer of one video and one audio.
+    /// A client that has made an offer to send one video and one audio.
     pub fn client(&mut self, proto: Protocol) -> (usize, String) {
+        self.offerer(proto, Direction::SendOnly, &[])
+    }
+
+    /// A client that has made an offer; its video in layers of these names.
+    pub fn offerer(
+        &mut self,
+        proto: Protocol,
+        direction: Direction,
+        layers: &[&str],
+    ) -> (usize, String) {
         let n = self.clients.len();
-        let address: SocketAddr = format!("10.0.1.{}:5000", n + 1).parse().unwrap();
+        let address = format!("10.0.{}.{}:5000", 1 + n / 250, 1 + n % 250);
+        let address: SocketAddr = address.parse().unwrap();
         let mut rtc = RtcConfig::new().set_rtp_mode(true).build(self.clock.instant(self.now));
         let candidate = match proto {
             Protocol::Udp => Candidate::host(address, Protocol::Udp),
             _ => Candidate::builder().tcp().host(address).tcptype(TcpType::Active).build(),
         };
         rtc.add_local_candidate(candidate.unwrap());
+        let mut simulcast = Simulcast::new();
+        layers.iter().for_each(|rid| simulcast.add_send_layer(SimulcastLayer::new(rid)));
+        let simulcast = (!layers.is_empty()).then_some(simulcast);
         let mut api = rtc.sdp_api();
-        let video = api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
-        let audio = api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
+        let video = api.add_media(MediaKind::Video, direction, None, None, simulcast);
+        let audio = api.add_media(MediaKind::Audio, direction, None, None, None);
         let (offer, pending) = api.apply().unwrap();
         self.clients.push(Client {
             rtc,
             address,
             video,
             audio,
+            layers: layers.iter().map(|rid| Rid::from(*rid)).collect(),
             keyframe_requests: Vec::new(),
+            keyframe_rids: Vec::new(),
             connected: false,
             closed: false,
             unplugged: false,
+            received: Vec::new(),
+            narrow: None,
+            free_at: self.now,
             pending: Some(pending),
             deadline: self.now,
         });
@@ -129,10 +164,18 @@ impl World {
         client_.rtc.sdp_api().accept_answer(pending, answer).unwrap();
         // str0m as a sender stops repairing at 15 % of its rate. That is its own care for the
         // network; what is tested here is the receiver's.
-        let video = client_.video;
+        let (video, layers) = (client_.video, client_.layers.clone());
+        let rids: Vec<Option<Rid>> = match layers.len() {
+            0 => vec![None],
+            _ => layers.into_iter().map(Some).collect(),
+        };
         let mut api = client_.rtc.direct_api();
-        let stream = api.stream_tx_by_mid(video, None).unwrap();
-        stream.set_rtx_cache(1000, std::time::Duration::from_secs(3), None);
+        for rid in rids {
+            // A receiver has none.
+            if let Some(stream) = api.stream_tx_by_mid(video, rid) {
+                stream.set_rtx_cache(1000, std::time::Duration::from_secs(3), None);
+            }
+        }
         self.drain_client(client);
     }
 
@@ -154,19 +197,74 @@ impl World {
 
     /// A client that publishes as `identity` and is connected.
     pub fn publisher(&mut self, identity: &str, proto: Protocol) -> (usize, Published) {
-        let (n, offer) = self.client(proto);
+        self.layered(identity, proto, &[])
+    }
+
+    /// The same with simulcast.
+    pub fn layered(
+        &mut self,
+        identity: &str,
+        proto: Protocol,
+        layers: &[&str],
+    ) -> (usize, Published) {
+        let (n, offer) = self.offerer(proto, Direction::SendOnly, layers);
         let published = self.publish(identity, &offer).unwrap();
         self.answered(n, &published.answer);
+        self.connect(n);
+        (n, published)
+    }
+
+    fn connect(&mut self, n: usize) {
         let limit = self.now.plus_micros(15_000_000);
         while !self.clients[n].connected {
             assert!(self.now < limit, "no connection within 15 s");
             self.run(10_000);
         }
-        (n, published)
+    }
+
+    /// `viewer` offers to receive `name`'s camera.
+    pub fn subscribe(
+        &mut self,
+        viewer: &str,
+        name: &str,
+        offer: &str,
+    ) -> Result<Subscribed, SubscribeError> {
+        let subscribe = Subscribe {
+            room: room(),
+            viewer: person(viewer),
+            person: person(name),
+            kind: crate::time::MediaKind::Camera,
+            offer: offer.to_owned(),
+        };
+        self.core.subscribe(self.now, &subscribe)
+    }
+
+    /// A client that receives `name`'s camera and is connected.
+    pub fn subscriber(&mut self, viewer: &str, name: &str) -> (usize, Subscribed) {
+        let (n, offer) = self.offerer(Protocol::Udp, Direction::RecvOnly, &[]);
+        let subscribed = self.subscribe(viewer, name, &offer).unwrap();
+        self.answered(n, &subscribed.answer);
+        self.connect(n);
+        (n, subscribed)
     }
 
     /// Sends one packet of `kind`; `seq` is not extended by the client.
     pub fn send(&mut self, client: usize, kind: MediaKind, seq: u64, ts: u32, payload: &[u8]) {
+        self.send_as(client, kind, None, seq, ts, payload, None);
+    }
+
+    /// The same of one layer; sound with a level in dBov.
+    #[allow(clippy::too_many_arguments)] // a packet has that many parts
+    pub fn send_as(
+        &mut self,
+        client: usize,
+        kind: MediaKind,
+        layer: Option<&str>,
+        seq: u64,
+        ts: u32,
+        payload: &[u8],
+        level: Option<i8>,
+    ) {
         let at = self.clock.instant(self.now);
         let c = &mut self.clients[client];
         let (mid, codec) = match kind {
@@ -177,10 +275,15 @@ impl World {
         let params = c.rtc.codec_config().params();
         let pt = params.iter().find(|p| p.spec().codec == codec && remote.contains(&p.pt()));
         let pt = pt.unwrap().pt();
+        let voice_activity = level.map(|level| level > -60);
+        let extensions =
+            ExtensionValues { audio_level: level, voice_activity, ..ExtensionValues::default() };
         let write = RtpWrite::new(pt, seq.into(), ts, at, payload.to_vec())
             .marker(true)
+            .ext_vals(extensions)
             .nackable(kind == MediaKind::Video);
-        c.rtc.direct_api().stream_tx_by_mid(mid, None).unwrap().write_rtp(write);
+        let rid = layer.map(Rid::from);
+        c.rtc.direct_api().stream_tx_by_mid(mid, rid).unwrap().write_rtp(write);
         c.rtc.handle_input(Input::Timeout(at)).unwrap();
         self.drain_client(client);
     }
@@ -276,9 +379,11 @@ impl World {
                 RtcOutput::Transmit(_) => {}
                 RtcOutput::Event(event) => match event {
                     str0m::Event::Connected => self.clients[n].connected = true,
+                    str0m::Event::RtpPacket(packet) => self.clients[n].received.push(packet),
                     str0m::Event::Closed => self.clients[n].closed = true,
-                    str0m::Event::KeyframeRequest(_) => {
+                    str0m::Event::KeyframeRequest(request) => {
                         self.clients[n].keyframe_requests.push(self.now);
+                        self.clients[n].keyframe_rids.push(request.rid);
                     }
                     _ => {}
                 },
@@ -303,7 +408,18 @@ impl World {
             _ if reliable => 0,
             most => self.random.random_range(0..most),
         };
-        let at = self.now.plus_micros(self.faults.delay_us + jitter);
+        let mut at = self.now.plus_micros(self.faults.delay_us + jitter);
+        if let Some(client) = client.and_then(|n| self.clients.get_mut(n))
+            && let Some(narrow) = client.narrow
+        {
+            let starts = client.free_at.max(self.now);
+            if starts.since(self.now) > narrow.longest_us {
+                return;
+            }
+            let bits = (payload.len() as u64 + 28) * 8;
+            client.free_at = starts.plus_micros((bits * 1_000_000 / narrow.bits_a_second) as i64);
+            at = at.plus_micros(client.free_at.since(self.now));
+        }
         self.sent += 1;
         self.queue.push(Reverse((at, self.sent)));
         self.in_flight.insert(self.sent, InFlight { client, proto, from, to, payload });
