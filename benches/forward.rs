@@ -217,6 +217,7 @@ fn forward(c: &mut Criterion) {
     let mut group = c.benchmark_group("forward");
     for subscribers in [16_usize, 50, 200, 800] {
         let mut stage = Stage::new(subscribers);
+        group.sample_size(20);
         group.throughput(Throughput::Elements(PACKETS * subscribers as u64));
         group.bench_function(format!("{subscribers} subscribers"), |b| {
             b.iter_custom(|turns| {

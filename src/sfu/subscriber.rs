@@ -20,8 +20,8 @@ use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc, Vp8Patch};
 use str0m::{Event, Input, Rtc};
 
 /// Sent packets kept to repair from. More than this time ago is no use to a conversation.
-const REPAIR_AGE: Duration = Duration::from_millis(1_000);
-const REPAIR_PACKETS: usize = 1024;
+const REPAIR_AGE: Duration = Duration::from_millis(600);
+const REPAIR_PACKETS: usize = 512;
 
 /// Repairs may be so much of what is sent: a peer that asks for everything twice gets no more.
 const REPAIR_SHARE: f32 = 0.4;
