@@ -293,13 +293,17 @@ async function refresh(): Promise<void> {
 
 let quietSince: number | null = null;
 let told = 0;
+/** The loudest since the last telling: a word that falls between two looks was heard all the same. */
+let peak = 0;
 function meter(now: number): void {
   const level = sound.level();
+  peak = Math.max(peak, level ?? 0);
   at("needle").style.clipPath = `inset(0 ${(100 - 100 * (muted ? 0 : (level ?? 0))).toFixed(1)}% 0 0)`;
   if (now - told > 500) {
     told = now;
-    at("meter").setAttribute("aria-valuenow", String(Math.round(100 * (muted ? 0 : (level ?? 0)))));
-    quietSince = level === null || level > 0.02 || muted ? null : (quietSince ?? now);
+    at("meter").setAttribute("aria-valuenow", String(Math.round(100 * (muted ? 0 : peak))));
+    quietSince = level === null || peak > 0.02 || muted ? null : (quietSince ?? now);
+    peak = 0;
     const silent = quietSince !== null && now - quietSince > 6000;
     const words = muted && have.microphone ? say("teach.meter.muted") : silent ? say("teach.meter.silent") : "";
     if (at("meter-words").textContent !== words) at("meter-words").textContent = words;

@@ -117,14 +117,18 @@ export class Check {
   }
 
   #told = 0;
+  #peak = 0;
   #meter(): void {
     if (!this.#open) return;
     const level = this.#sound.level() ?? 0;
     at("check-needle").style.clipPath = `inset(0 ${(100 - 100 * level).toFixed(1)}% 0 0)`;
     const now = performance.now();
+    // Half a second's loudest: a word that falls between two looks was heard all the same.
+    this.#peak = Math.max(this.#peak, level);
     if (now - this.#told > 500) {
       this.#told = now;
-      at("check-meter").setAttribute("aria-valuenow", String(Math.round(100 * level)));
+      at("check-meter").setAttribute("aria-valuenow", String(Math.round(100 * this.#peak)));
+      this.#peak = 0;
     }
     requestAnimationFrame(() => this.#meter());
   }

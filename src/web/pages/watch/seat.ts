@@ -23,7 +23,7 @@ export interface SeatOptions {
 }
 
 /** So old an answer may be, at most, that was given before one turned one's own microphone off or on, ms. */
-const HUSHED = 4000;
+const HUSHED = 2500;
 
 const TOLD: Record<Exclude<News, "called">, Key> = {
   withdrawn: "watch.told.withdrawn",
