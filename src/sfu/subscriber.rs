@@ -120,15 +120,19 @@ impl Subscriber {
         self.view = height;
     }
 
-    /// Chooses a layer anew; says which one a key frame is needed of, if another one is to be fed.
+    /// Chooses a layer anew; says which one a key frame is needed of, as long as one is. Before it
+    /// is connected nothing is chosen: a key frame would pass it by.
     pub fn consider(&mut self, now: HostTime, layers: &[Layer]) -> Option<TrackId> {
+        if !self.link.connected {
+            return None;
+        }
         let video = self.video.as_mut()?;
         let playing = video.rewriter.track();
         let current = layers.iter().position(|layer| Some(layer.track) == playing);
         self.rate = current.and_then(|at| layers.get(at)).map_or(0, |layer| layer.bitrate);
         let budget = self.budget.video(now);
         let choice = self.chooser.choose(now, layers, self.view, budget, current);
-        if self.estimated && self.link.connected {
+        if self.estimated {
             let ideal = layers::ideal(layers, self.view).and_then(|at| layers.get(at));
             // Enough to climb to it, and the sound.
             let desired = ideal.map_or(0, |layer| layer.bitrate * 13 / 10 + 100_000);
@@ -148,9 +152,8 @@ impl Subscriber {
             self.wanted = None;
             return None;
         }
-        let news = self.wanted != Some(choice);
         self.wanted = Some(choice);
-        news.then_some(choice)
+        self.wanted
     }
 
     /// Writes a batch of the publisher's packets.

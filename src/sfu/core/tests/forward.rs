@@ -300,6 +300,23 @@ fn a_viewer_without_feedback_is_not_held_down() {
 }
 
 #[test]
+fn whoever_takes_long_to_connect_sees_something_at_once_then() {
+    let mut world = World::new(Config::default());
+    let (alice, _) = world.layered("alice", Protocol::Udp, &["l", "m", "h"]);
+    let mut camera = Camera::new(alice, THREE);
+    camera.film(&mut world, 90);
+    let (viewer, offer) = world.offerer(Protocol::Udp, Direction::RecvOnly, &[]);
+    let subscribed = world.subscribe("bob", "alice", &offer).unwrap();
+    camera.film(&mut world, 45);
+    world.answered(viewer, &subscribed.answer);
+    let begun = world.now;
+    while video(&world, viewer).is_empty() {
+        camera.picture(&mut world);
+        assert!(world.now.since(begun) < 1_500_000, "handshake, request, key frame");
+    }
+}
+
+#[test]
 fn the_muted_are_neither_heard_nor_recorded_until_they_are_unmuted() {
     let mut world = World::new(Config::default());
     let (alice, _) = world.publisher("alice", Protocol::Udp);
