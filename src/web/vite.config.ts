@@ -57,6 +57,6 @@ export default defineConfig({
       input: { index: "index.html", watch: "watch.html", teach: "teach.html" },
     },
   },
-  // The mock box of tests/browser/mock.mjs, or a running daemon.
-  server: { proxy: { "^/(api|hls|whip)/": process.env["PROSCENIUM_URL"] ?? "http://127.0.0.1:8080" } },
+  // The scripted box of tests/browser/box.mjs, or a running daemon.
+  server: { proxy: { "^/(api|hls|whip|whep)/": process.env["PROSCENIUM_URL"] ?? "http://127.0.0.1:8080" } },
 });
