@@ -88,3 +88,45 @@ fn a_fragment_tells_the_first_media_of_the_answer() {
          a=candidate:1 1 udp 1 3f2a.local 1 typ host\r\n"
     );
 }
+
+/// A video in layers, as browsers offer it.
+fn layered(ids: &[&str], listed: &str) -> String {
+    let rids: String = ids.iter().map(|id| format!("a=rid:{id} send\r\n")).collect();
+    format!(
+        "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n\
+         a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n{rids}\
+         a=simulcast:send {listed}\r\na=sendonly\r\n"
+    )
+}
+
+#[test]
+fn layers_are_taken_in_the_form_that_browsers_write() {
+    let offer = layered(&["q", "h", "f"], "q;h;f");
+    assert_eq!(simulcast(&offer), ["q", "h", "f"]);
+    let clean = clean_offer(&offer, Purpose::Publish).unwrap();
+    assert_eq!(simulcast(&clean), ["q", "h", "f"]);
+    assert_eq!(clean.matches("a=rid:").count(), 3);
+    let receiving = offer.replace("a=sendonly", "a=recvonly");
+    let clean = clean_offer(&receiving, Purpose::Subscribe).unwrap();
+    assert!(!clean.contains("rid:") && !clean.contains("simulcast"), "{clean}");
+}
+
+#[test]
+fn other_forms_of_simulcast_are_one_encoding() {
+    let unnamed = layered(&["q", "h"], "q;h").replace("rtp-stream-id", "something-else");
+    for offer in [
+        layered(&["q"], "q"),
+        layered(&["q", "h"], "q;~h"),
+        layered(&["q", "h"], "q,h"),
+        layered(&["q", "h"], "q;q"),
+        layered(&["q", "h"], "q;x"),
+        layered(&["q", "h", "f"], "q;h"),
+        layered(&["a", "b", "c", "d", "e"], "a;b;c;d;e"),
+        layered(&["q", "muchlongerthanmost"], "q;muchlongerthanmost"),
+        unnamed,
+    ] {
+        assert_eq!(simulcast(&offer), [""; 0], "{offer}");
+        let clean = clean_offer(&offer, Purpose::Publish).unwrap();
+        assert!(!clean.contains("a=rid:") && !clean.contains("a=simulcast"), "{clean}");
+    }
+}
