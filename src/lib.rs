@@ -14,6 +14,7 @@
 //! | [`package`] | 5: CMAF parts, the live window, playlists |
 //! | [`ladder`] | 4: rungs within the box's budget |
 //! | [`link`] | 2: the process boundary between daemon and transcoder |
+//! | [`load`] | the load generator: classes of many against a server |
 //! | [`teacher`] | the synthetic teacher: a WebRTC client of another make |
 //! | [`rooms`] | who may do what |
 //! | [`time`], [`units`] | media time, names; quantities as people write them |
@@ -28,6 +29,7 @@ pub mod config;
 pub mod daemon;
 pub mod ladder;
 pub mod link;
+pub mod load;
 pub mod observe;
 pub mod origin;
 pub mod package;

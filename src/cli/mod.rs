@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 pub mod config;
 pub mod demo;
+pub mod load;
 pub mod plan;
 pub mod serve;
 pub mod teacher;
@@ -28,6 +29,9 @@ enum Command {
     /// The synthetic teacher: publish or record its class, measure an output that carries it.
     #[command(subcommand)]
     Teacher(teacher::Command),
+    /// Put load on a server, and measure what it costs.
+    #[command(subcommand)]
+    Load(load::Command),
     /// Sign a bearer token, or make a key pair.
     Token(token::Args),
     /// Show which rungs this box would encode, and why.
@@ -45,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Teacher(command) => teacher::run(command),
+        Command::Load(command) => load::run(command),
         Command::Serve(args) => serve::run(args),
         Command::Plan(args) => plan::run(&args),
         Command::Config(command) => config::run(command),

@@ -15,11 +15,11 @@ pub mod http;
 pub mod lecture;
 pub mod netem;
 mod ogg;
-mod peer;
+pub(crate) mod peer;
 pub mod publish;
 #[cfg(test)]
 mod publish_tests;
 pub mod record;
-mod rtp;
+pub(crate) mod rtp;
 pub mod sound;
 pub mod whip;

@@ -42,9 +42,9 @@ use super::rtp::Stream;
 
 pub(super) use rtc::shared::error::Error as RtcError;
 
-const OPUS_PAYLOAD_TYPE: u8 = 111;
-const VIDEO_PAYLOAD_TYPE: u8 = 96;
-const RTX_PAYLOAD_TYPE: u8 = 97;
+pub(crate) const OPUS_PAYLOAD_TYPE: u8 = 111;
+pub(crate) const VIDEO_PAYLOAD_TYPE: u8 = 96;
+pub(crate) const RTX_PAYLOAD_TYPE: u8 = 97;
 
 /// Where the connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,7 +249,7 @@ fn codec_parameters(rtp_codec: RTCRtpCodec, payload_type: u8) -> RTCRtpCodecPara
     RTCRtpCodecParameters { rtp_codec, payload_type }
 }
 
-pub(super) fn video_codec(codec: VideoOut) -> RTCRtpCodec {
+pub(crate) fn video_codec(codec: VideoOut) -> RTCRtpCodec {
     let (mime_type, sdp_fmtp_line) = match codec {
         VideoOut::H264 => (
             MIME_TYPE_H264,
@@ -272,7 +272,7 @@ pub(super) fn video_codec(codec: VideoOut) -> RTCRtpCodec {
     }
 }
 
-fn rtx_codec() -> RTCRtpCodec {
+pub(crate) fn rtx_codec() -> RTCRtpCodec {
     RTCRtpCodec {
         mime_type: MIME_TYPE_RTX.to_owned(),
         clock_rate: 90_000,
@@ -282,7 +282,7 @@ fn rtx_codec() -> RTCRtpCodec {
     }
 }
 
-pub(super) fn opus_codec() -> RTCRtpCodec {
+pub(crate) fn opus_codec() -> RTCRtpCodec {
     RTCRtpCodec {
         mime_type: MIME_TYPE_OPUS.to_owned(),
         clock_rate: 48_000,

@@ -93,7 +93,7 @@ impl Stream {
 }
 
 /// Microseconds since the Unix epoch as an NTP time, 32.32 fixed point (RFC 3550, 4).
-pub(super) fn ntp(unix_us: i64) -> u64 {
+pub(crate) fn ntp(unix_us: i64) -> u64 {
     let seconds = (unix_us.div_euclid(1_000_000) as u64).wrapping_add(NTP_TO_UNIX);
     let fraction = ((unix_us.rem_euclid(1_000_000) as u64) << 32) / 1_000_000;
     seconds << 32 | fraction
