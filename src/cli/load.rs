@@ -1,17 +1,20 @@
 //! `proscenium load`: puts load on a server and measures what it costs.
 
 use crate::load::Network;
+use crate::load::glass;
 use crate::load::report::Report;
 use crate::load::run::{self, Phase, Plan, Tokens, Where};
 use crate::observe;
 use crate::rooms::token::Signer;
 use crate::time::Bitrate;
 use anyhow::{Context, Result, bail};
+use hw::codec::VideoOut;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 /// `proscenium load ...`
@@ -19,6 +22,9 @@ use tokio::sync::oneshot;
 pub enum Command {
     /// People on stage: publishers, and participants who see and hear each of them.
     Stage(Box<Stage>),
+    /// Two speakers: from the camera of one to the decoded picture of the other, by the clock in
+    /// the picture.
+    Glass(Box<GlassArgs>),
 }
 
 /// What kind of server it is.
@@ -96,35 +102,125 @@ pub struct Stage {
     log: String,
 }
 
+/// `proscenium load glass`
+#[derive(Debug, clap::Args)]
+pub struct GlassArgs {
+    /// Where the server is: http://host:port.
+    #[arg(long)]
+    url: String,
+    /// The room; without it, the first the server lists.
+    #[arg(long, value_name = "NAME")]
+    room: Option<String>,
+    /// The server's token secret (tokens.secret_file).
+    #[arg(long, value_name = "FILE", required_unless_present = "token")]
+    token_secret: Option<PathBuf>,
+    /// The bearer token that both show.
+    #[arg(long, env = "PROSCENIUM_TOKEN", hide_env_values = true, conflicts_with = "token_secret")]
+    token: Option<String>,
+    /// How long to measure.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    seconds: u32,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+    /// What to log: warn, info, debug or a tracing filter.
+    #[arg(long, default_value = "error,rtc=off,rtc_dtls=off,rtc_ice=off")]
+    log: String,
+    #[command(flatten)]
+    class: super::teacher::ClassArgs,
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// What stopped it, with its causes.
 pub fn run(command: Command) -> Result<ExitCode> {
-    let Command::Stage(args) = command;
-    let logs = observe::Config { level: args.log.clone(), ..Default::default() };
+    let log = match &command {
+        Command::Stage(args) => args.log.clone(),
+        Command::Glass(args) => args.log.clone(),
+    };
+    let logs = observe::Config { level: log, ..Default::default() };
     logs.check().map_err(|what| anyhow::anyhow!("--log: {what}"))?;
     observe::start_logs(&logs);
-    let plan = plan(&args)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    match command {
+        Command::Stage(args) => stage(&args, &runtime),
+        Command::Glass(args) => glass(&args, &runtime),
+    }
+}
+
+/// Told when somebody wants it to end.
+fn stop() -> oneshot::Receiver<()> {
+    let (stop, stopped) = oneshot::channel();
+    tokio::spawn(async move {
+        if super::serve::stop_asked().await.is_ok() {
+            let _ = stop.send(());
+        } else {
+            // Nobody can ask: the run ends by itself.
+            std::future::pending::<()>().await;
+        }
+    });
+    stopped
+}
+
+fn stage(args: &Stage, runtime: &Runtime) -> Result<ExitCode> {
+    let plan = plan(args)?;
     let report = runtime.block_on(async {
-        let (stop, stopped) = oneshot::channel();
-        tokio::spawn(async move {
-            if super::serve::stop_asked().await.is_ok() {
-                let _ = stop.send(());
-            } else {
-                // Nobody can ask: the run ends by itself.
-                std::future::pending::<()>().await;
-            }
-        });
+        let stopped = stop();
         let mut progress = Progress::new(args.json);
         let outcome = run::run(plan, stopped, |phase| progress.say(phase)).await;
         progress.wipe();
         outcome
     })?;
-    say(&args, &report)?;
+    say(args, &report)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn glass(args: &GlassArgs, runtime: &Runtime) -> Result<ExitCode> {
+    let class = args.class.class();
+    if class.codec != VideoOut::H264 {
+        bail!("the viewer decodes H.264 only: leave --codec out");
+    }
+    let plan = glass::Plan {
+        url: args.url.clone(),
+        tokens: tokens(args.token_secret.as_deref(), args.token.clone())?,
+        room: args.room.clone(),
+        seconds: Duration::from_secs(args.seconds.into()),
+        class,
+    };
+    let glass = runtime.block_on(async { Box::pin(glass::run(plan, stop())).await })?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&glass)?)?;
+    } else {
+        let delay = glass.glass_to_glass_ms;
+        writeln!(
+            out,
+            "glass to glass: p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms; {} pictures, {} never seen, {} not captured",
+            delay.p50.unwrap_or_default(),
+            delay.p99.unwrap_or_default(),
+            delay.max.unwrap_or_default(),
+            glass.pictures,
+            glass.missing,
+            glass.skipped
+        )?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tokens(secret: Option<&Path>, token: Option<String>) -> Result<Tokens> {
+    Ok(match secret {
+        // The file is made when it is missing; a secret nobody knows helps nobody.
+        Some(path) if !path.exists() => {
+            bail!("--token-secret {}: there is no such file", path.display())
+        }
+        Some(path) => {
+            Tokens::Signed(Arc::new(Signer::from_secret_file(path).context("--token-secret")?))
+        }
+        None => Tokens::Given(token),
+    })
 }
 
 fn plan(args: &Stage) -> Result<Plan> {
@@ -134,16 +230,7 @@ fn plan(args: &Stage) -> Result<Plan> {
     }
     let server = match args.target {
         Kind::Proscenium => {
-            let tokens = match &args.token_secret {
-                // The file is made when it is missing; a secret nobody knows helps nobody.
-                Some(path) if !path.exists() => {
-                    bail!("--token-secret {}: there is no such file", path.display())
-                }
-                Some(path) => Tokens::Signed(Arc::new(
-                    Signer::from_secret_file(path).context("--token-secret")?,
-                )),
-                None => Tokens::Given(args.token.clone()),
-            };
+            let tokens = tokens(args.token_secret.as_deref(), args.token.clone())?;
             if matches!(tokens, Tokens::Given(_)) && args.publishers > 1 {
                 bail!(
                     "--publishers {}: with one --token for all they would be one person; give \

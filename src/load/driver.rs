@@ -363,21 +363,20 @@ impl Work {
             let net = &mut self.net;
             let mut send = |to: SocketAddr, bytes: &[u8]| net.send(index, to, bytes);
             let connected = member.connection.state() == State::Connected;
-            match &mut member.role {
+            let wrote = match &mut member.role {
                 Role::Subscribe(sink) if connected && sink.next() <= since => {
-                    if sink.tick(&mut member.connection, since, now) {
-                        member.connection.flush(&mut send);
-                    }
+                    sink.tick(&mut member.connection, since, now)
                 }
                 Role::Publish { source, senders, began } if connected && publishing => {
                     let began = *began.get_or_insert(now);
                     let sent = publish(source, &mut member.connection, *senders, began, now);
-                    if sent > 0 {
-                        self.published += sent;
-                        member.connection.flush(&mut send);
-                    }
+                    self.published += sent;
+                    sent > 0
                 }
-                _ => {}
+                _ => false,
+            };
+            if wrote {
+                member.connection.flush(&mut send);
             }
             if *due <= now {
                 member.connection.expire(now);

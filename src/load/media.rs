@@ -189,7 +189,7 @@ impl Source {
         let mut left = self.credit.max(stamp::LEAST);
         self.credit = self.credit.saturating_sub(left);
         while left > 0 {
-            let length = left.min(LARGEST_PAYLOAD).max(stamp::LEAST);
+            let length = left.clamp(stamp::LEAST, LARGEST_PAYLOAD);
             left = left.saturating_sub(length);
             self.stamped = self.stamped.wrapping_add(1);
             let filler = Stamp { number: self.stamped, sent_us: now_us }.filler(length);

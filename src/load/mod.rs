@@ -18,6 +18,7 @@
 mod connection;
 mod driver;
 mod feedback;
+pub mod glass;
 mod histogram;
 mod media;
 mod net;
@@ -26,6 +27,7 @@ mod receive;
 pub mod report;
 pub mod run;
 mod sdp;
+mod seat;
 mod sink;
 mod stamp;
 pub mod target;

@@ -73,7 +73,7 @@ impl Stream {
             return false;
         };
         let step = i64::from(sequence.wrapping_sub(newest as u16) as i16);
-        if step > JUMP || step < -JUMP {
+        if !(-JUMP..=JUMP).contains(&step) {
             // The server began anew; what was missing of the old stream will not come.
             self.counts.lost += self.missing.len() as u64;
             self.missing.clear();

@@ -3,6 +3,11 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use super::driver::Totals;
+use super::histogram::Histogram;
+use super::run::{Plan, SetUp, Where, Window};
+use super::usage::Usage;
+
 /// The report. Fields are only ever added; what could not be measured is `null`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -118,6 +123,103 @@ pub struct Generator {
     pub packets_per_second_per_core: Option<f64>,
     /// Packets that were decrypted.
     pub decrypted: u64,
+}
+
+impl Report {
+    /// Of what the parts of a run found.
+    pub(super) fn of(
+        plan: &Plan,
+        set_up: &SetUp,
+        window: &Window,
+        before: Option<Usage>,
+        parts: Vec<Totals>,
+    ) -> Self {
+        let subscriptions = set_up.took.count() as usize;
+        let threads = parts.len();
+        let mut all = Totals::default();
+        for part in parts {
+            all.seconds = all.seconds.max(part.seconds);
+            all.worst_loss = all.worst_loss.max(part.worst_loss);
+            all.counts += part.counts;
+            all.published += part.published;
+            all.key_frames_asked += part.key_frames_asked;
+            all.cpu += part.cpu;
+            all.gone += part.gone;
+            all.round_trips.merge(&part.round_trips);
+            all.measured.add(&part.measured);
+        }
+        let (counts, measured) = (all.counts, &all.measured);
+        let rate = |count: u64| count as f64 / all.seconds.max(1e-9);
+        let each_core = |cpu: f64| (cpu > 0.0).then(|| measured.datagrams as f64 / cpu);
+        let server = window.server.zip(plan.server_pid).map(|((from, to), pid)| {
+            let resident_before = before.map_or(from.resident, |usage| usage.resident);
+            let grown = to.resident as f64 - resident_before as f64;
+            Server {
+                pid,
+                cpu_seconds: to.cpu - from.cpu,
+                system_seconds: to.system - from.system,
+                children_cpu_seconds: (to.children_cpu - from.children_cpu).max(0.0),
+                cores: (to.cpu - from.cpu) / all.seconds.max(1e-9),
+                resident_before,
+                resident: to.resident,
+                resident_per_subscription: (subscriptions > 0)
+                    .then(|| grown / subscriptions as f64),
+            }
+        });
+        Self {
+            target: match plan.server {
+                Where::Proscenium { .. } => "proscenium",
+                Where::Janus { .. } => "janus",
+            }
+            .to_owned(),
+            rooms: plan.rooms,
+            publishers: plan.publishers,
+            participants: plan.participants,
+            subscriptions,
+            connect_failures: set_up.failures.len(),
+            first_failure: set_up.failures.first().cloned(),
+            disconnects: all.gone,
+            connect_ms: percentiles(&set_up.took),
+            seconds: all.seconds,
+            published_packets: all.published,
+            forwarded_packets: measured.datagrams,
+            forwarded_packets_per_second: rate(measured.datagrams),
+            forwarded_bits_per_second: rate(measured.bytes * 8),
+            loss: Loss {
+                share: counts.lost as f64 / (counts.received + counts.lost).max(1) as f64,
+                worst_share: all.worst_loss,
+                packets: counts.lost,
+                late: counts.late,
+                nacked: counts.asked,
+                repairs: measured.repairs,
+                generator_drops: window.drops,
+            },
+            rtt_ms: percentiles(&all.round_trips),
+            delay_ms: percentiles(&measured.delays),
+            decrypt_one_in: plan.decrypt(),
+            key_frames_asked: all.key_frames_asked,
+            forwarded_packets_per_second_per_core: server
+                .and_then(|server| each_core(server.cpu_seconds)),
+            server,
+            generator: Generator {
+                cpu_seconds: all.cpu,
+                threads,
+                packets_per_second_per_core: each_core(all.cpu),
+                decrypted: measured.decrypted,
+            },
+        }
+    }
+}
+
+/// Of microseconds, in milliseconds.
+pub(super) fn percentiles(of: &Histogram) -> Percentiles {
+    let ms = |us: u64| us as f64 * 1e-3;
+    Percentiles {
+        p50: of.percentile(0.5).map(ms),
+        p99: of.percentile(0.99).map(ms),
+        max: (of.count() > 0).then(|| ms(of.greatest())),
+        count: of.count(),
+    }
 }
 
 impl fmt::Display for Report {

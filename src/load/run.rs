@@ -1,29 +1,26 @@
 //! One run: connect everybody, measure, end everything, tell.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 
-use super::connection::Connection;
-use super::driver::{Driver, Member, Order, Orders, Progress, Role, Totals};
+use super::driver::{Driver, Order, Progress};
 use super::histogram::Histogram;
-use super::media::{Media, Source};
+use super::media::Media;
 use super::net::{Local, Network};
-use super::report::{Generator, Loss, Percentiles, Report, Server};
-use super::sink::Sink;
+use super::report::Report;
+use super::seat::{Seat, Sessions, lock};
 use super::target::janus::Janus;
 use super::target::proscenium::{Auth, Proscenium};
-use super::target::{Feed, Session, Target, TargetError, Who};
+use super::target::{Feed, Target, TargetError, Who};
 use super::usage::{self, Usage};
-use super::{MediaError, NetError, SdpError};
+use super::{MediaError, NetError};
 use crate::rooms::token::Signer;
 
-/// How long a connection may take.
-const CONNECTING: Duration = Duration::from_secs(20);
 /// Connections being set up at the same time: a server's handshakes queue no longer than that.
 const AT_ONCE: usize = 16;
 /// What settles after the last connection before it counts.
@@ -189,8 +186,7 @@ pub async fn run(
         media,
         taken: 0,
         sessions: Arc::default(),
-        connecting: Histogram::default(),
-        failures: Vec::new(),
+        set_up: SetUp::default(),
     };
     let outcome = match play.connect(&rooms, &mut stop, &mut watch).await {
         Ok(()) => play.measure(&mut stop, &mut watch).await,
@@ -203,7 +199,7 @@ pub async fn run(
     for driver in std::mem::take(&mut play.drivers) {
         totals.push(driver.totals().await.ok_or(LoadError::ThreadLost)??);
     }
-    Ok(play.report(&window, before, totals))
+    Ok(Report::of(&play.plan, &play.set_up, &window, before, totals))
 }
 
 impl Where {
@@ -223,7 +219,7 @@ impl Plan {
         self.rooms * self.publishers * self.participants
     }
 
-    fn decrypt(&self) -> u32 {
+    pub(super) fn decrypt(&self) -> u32 {
         let few = self.subscriptions() <= DECRYPT_ALL;
         self.decrypt.unwrap_or(if few { 1 } else { SAMPLE }).max(1)
     }
@@ -238,25 +234,23 @@ struct Play {
     /// Connections that have a place.
     taken: usize,
     /// What has to be ended.
-    sessions: Arc<Mutex<Vec<Session>>>,
-    /// Set-up times of subscriptions, microseconds.
-    connecting: Histogram,
-    failures: Vec<String>,
+    sessions: Sessions,
+    set_up: SetUp,
+}
+
+/// How connecting went.
+#[derive(Default)]
+pub(super) struct SetUp {
+    /// Set-up times of subscriptions that came up, microseconds.
+    pub(super) took: Histogram,
+    /// Why others did not.
+    pub(super) failures: Vec<String>,
 }
 
 /// What the machine said when measuring began and when it was over.
-struct Window {
-    server: Option<(Usage, Usage)>,
-    drops: Option<u64>,
-}
-
-/// What a connection that is being set up needs of the run.
-struct Seat {
-    orders: Orders,
-    index: usize,
-    local: SocketAddr,
-    target: Arc<Target>,
-    sessions: Arc<Mutex<Vec<Session>>>,
+pub(super) struct Window {
+    pub(super) server: Option<(Usage, Usage)>,
+    pub(super) drops: Option<u64>,
 }
 
 impl Play {
@@ -320,19 +314,19 @@ impl Play {
                 None => break,
                 Some(Ok(Ok(took))) => {
                     up += 1;
-                    self.connecting.add(took.as_micros() as u64);
+                    self.set_up.took.add(took.as_micros() as u64);
                 }
                 Some(Ok(Err(why))) => {
                     failed += 1;
-                    self.failures.push(why);
+                    self.set_up.failures.push(why);
                 }
                 Some(Err(lost)) => {
                     failed += 1;
-                    self.failures.push(lost.to_string());
+                    self.set_up.failures.push(lost.to_string());
                 }
             }
         }
-        match self.failures.first() {
+        match self.set_up.failures.first() {
             Some(first) if up == 0 => {
                 Err(LoadError::NobodyConnected { wanted: of, first: first.clone() })
             }
@@ -413,147 +407,10 @@ impl Play {
         while ending.join_next().await.is_some() {}
         self.target.leave().await;
     }
-
-    fn report(&self, window: &Window, before: Option<Usage>, parts: Vec<Totals>) -> Report {
-        let plan = &self.plan;
-        let subscriptions = self.connecting.count() as usize;
-        let threads = parts.len();
-        let mut all = Totals::default();
-        for part in parts {
-            all.seconds = all.seconds.max(part.seconds);
-            all.worst_loss = all.worst_loss.max(part.worst_loss);
-            all.counts += part.counts;
-            all.published += part.published;
-            all.key_frames_asked += part.key_frames_asked;
-            all.cpu += part.cpu;
-            all.gone += part.gone;
-            all.round_trips.merge(&part.round_trips);
-            all.measured.add(&part.measured);
-        }
-        let (counts, measured) = (all.counts, &all.measured);
-        let rate = |count: u64| count as f64 / all.seconds.max(1e-9);
-        let each_core = |cpu: f64| (cpu > 0.0).then(|| measured.datagrams as f64 / cpu);
-        let server = window.server.zip(plan.server_pid).map(|((from, to), pid)| {
-            let resident_before = before.map_or(from.resident, |usage| usage.resident);
-            let grown = to.resident as f64 - resident_before as f64;
-            Server {
-                pid,
-                cpu_seconds: to.cpu - from.cpu,
-                system_seconds: to.system - from.system,
-                children_cpu_seconds: (to.children_cpu - from.children_cpu).max(0.0),
-                cores: (to.cpu - from.cpu) / all.seconds.max(1e-9),
-                resident_before,
-                resident: to.resident,
-                resident_per_subscription: (subscriptions > 0)
-                    .then(|| grown / subscriptions as f64),
-            }
-        });
-        Report {
-            target: match plan.server {
-                Where::Proscenium { .. } => "proscenium",
-                Where::Janus { .. } => "janus",
-            }
-            .to_owned(),
-            rooms: plan.rooms,
-            publishers: plan.publishers,
-            participants: plan.participants,
-            subscriptions,
-            connect_failures: self.failures.len(),
-            first_failure: self.failures.first().cloned(),
-            disconnects: all.gone,
-            connect_ms: percentiles(&self.connecting),
-            seconds: all.seconds,
-            published_packets: all.published,
-            forwarded_packets: measured.datagrams,
-            forwarded_packets_per_second: rate(measured.datagrams),
-            forwarded_bits_per_second: rate(measured.bytes * 8),
-            loss: Loss {
-                share: counts.lost as f64 / (counts.received + counts.lost).max(1) as f64,
-                worst_share: all.worst_loss,
-                packets: counts.lost,
-                late: counts.late,
-                nacked: counts.asked,
-                repairs: measured.repairs,
-                generator_drops: window.drops,
-            },
-            rtt_ms: percentiles(&all.round_trips),
-            delay_ms: percentiles(&measured.delays),
-            decrypt_one_in: plan.decrypt(),
-            key_frames_asked: all.key_frames_asked,
-            forwarded_packets_per_second_per_core: server
-                .and_then(|server| each_core(server.cpu_seconds)),
-            server,
-            generator: Generator {
-                cpu_seconds: all.cpu,
-                threads,
-                packets_per_second_per_core: each_core(all.cpu),
-                decrypted: measured.decrypted,
-            },
-        }
-    }
-}
-
-impl Seat {
-    async fn publish(self, room: &str, who: Who, media: Arc<Media>) -> Result<Feed, LoadError> {
-        let made = Connection::to_send(self.local, Instant::now());
-        let (mut connection, ssrcs, senders) =
-            made.map_err(|error| TargetError::from(SdpError::from(error)))?;
-        let (session, feed) = self.target.publish(room, who, &mut connection).await?;
-        lock(&self.sessions).push(session);
-        let mut types = senders.map(|sender| connection.payload_type(sender).unwrap_or(0));
-        let [video, audio] = &mut types;
-        let source = Box::new(Source::new(media, (ssrcs.video, *video), (ssrcs.audio, *audio)));
-        let role = Role::Publish { source, senders, began: None };
-        if self.join(connection, role).await { Ok(feed) } else { Err(LoadError::NotConnected) }
-    }
-
-    /// How long it took, or why it failed.
-    async fn subscribe(
-        self,
-        room: &str,
-        who: Who,
-        feed: &Feed,
-        decrypt: u32,
-    ) -> Result<Duration, String> {
-        let began = Instant::now();
-        let mut connection =
-            Connection::to_receive(self.local, began).map_err(|error| error.to_string())?;
-        let subscribed = self.target.subscribe(room, who, feed, &mut connection).await;
-        let (session, agreed) = subscribed.map_err(|error| error.to_string())?;
-        lock(&self.sessions).push(session);
-        let role = Role::Subscribe(Box::new(Sink::new(agreed, decrypt, self.index)));
-        if self.join(connection, role).await {
-            Ok(began.elapsed())
-        } else {
-            Err("an answer, but no connection within 20 s".to_owned())
-        }
-    }
-
-    /// Whether it connects.
-    async fn join(&self, connection: Connection, role: Role) -> bool {
-        let (connected, wait) = oneshot::channel();
-        let member = Member { index: self.index, connection, role, connected: Some(connected) };
-        self.orders.give(Order::Join(Box::new(member))).await
-            && matches!(tokio::time::timeout(CONNECTING, wait).await, Ok(Ok(())))
-    }
-}
-
-fn lock(sessions: &Mutex<Vec<Session>>) -> MutexGuard<'_, Vec<Session>> {
-    sessions.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn percentiles(of: &Histogram) -> Percentiles {
-    let ms = |us: u64| us as f64 * 1e-3;
-    Percentiles {
-        p50: of.percentile(0.5).map(ms),
-        p99: of.percentile(0.99).map(ms),
-        max: (of.count() > 0).then(|| ms(of.greatest())),
-        count: of.count(),
-    }
 }
 
 /// This machine's address on the way to the server: connecting a UDP socket sends nothing.
-async fn address_towards(url: &str) -> Result<IpAddr, LoadError> {
+pub(super) async fn address_towards(url: &str) -> Result<IpAddr, LoadError> {
     let none = || LoadError::NoHost(url.to_owned());
     let uri: hyper::Uri = url.parse().map_err(|_| none())?;
     let host = uri.host().ok_or_else(none)?.trim_matches(['[', ']']).to_owned();

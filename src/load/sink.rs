@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rtc::peer_connection::message::RTCMessage;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtcp::raw_packet::RawPacket;
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::reception_report::ReceptionReport;
@@ -14,6 +15,7 @@ use rtc::rtcp::transport_feedbacks::transport_layer_nack::{
 
 use super::connection::Connection;
 use super::feedback::Recorder;
+use super::glass::Watch;
 use super::histogram::Histogram;
 use super::packet::Header;
 use super::receive::{Counts, Since, Stream};
@@ -64,10 +66,14 @@ pub(super) struct Sink {
     /// One packet in so many is decrypted.
     decrypt: u32,
     until_decrypt: u32,
+    /// The SSRC of the picture.
+    pictures: u32,
     next_feedback: Since,
     next_report: Since,
     next_look: Since,
     marked: Counts,
+    /// Who looks at the pictures.
+    watch: Option<Watch>,
 }
 
 #[derive(Debug)]
@@ -89,12 +95,19 @@ impl Sink {
             decrypt: decrypt.max(1),
             // A packet each, or all would decrypt the same packet at once.
             until_decrypt: number as u32 % decrypt.max(1),
+            pictures: 0,
             // The driver's first look sets them; connections come up at different moments.
             next_feedback: Since::ZERO,
             next_report: Since::ZERO,
             next_look: Since::ZERO,
             marked: Counts::default(),
+            watch: None,
         }
+    }
+
+    /// A sink whose pictures are looked at: all of them are decrypted.
+    pub(super) fn watched(agreed: Agreed, watch: Watch) -> Self {
+        Self { watch: Some(watch), ..Self::new(agreed, 1, 0) }
     }
 
     pub(super) fn transport_id(&self) -> Option<u8> {
@@ -127,9 +140,14 @@ impl Sink {
         if let Some(number) = header.transport {
             self.recorder.arrived(number, since);
         }
-        if carries == Carries::Repair {
-            measured.repairs += 1;
-        } else if let Some(followed) = self.follow(header.ssrc) {
+        match carries {
+            Carries::Repair => measured.repairs += 1,
+            Carries::Video => self.pictures = header.ssrc,
+            Carries::Audio => {}
+        }
+        if carries != Carries::Repair
+            && let Some(followed) = self.follow(header.ssrc)
+        {
             followed.stream.arrived(header.sequence, since);
         }
         let sampled = carries == Carries::Video && {
@@ -157,6 +175,12 @@ impl Sink {
             match message {
                 RTCMessage::RtpPacket(_, packet) => {
                     measured.decrypted += 1;
+                    if let Some(watch) = &self.watch
+                        && self.agreed.carries(packet.header.payload_type) == Some(Carries::Video)
+                    {
+                        watch.show(packet);
+                        continue;
+                    }
                     if repair {
                         if let Some(followed) = self.follow(packet.header.ssrc) {
                             followed.stream.repaired(packet.header.sequence_number);
@@ -221,6 +245,12 @@ impl Sink {
             if let Some(feedback) = self.recorder.feedback(self.reporter, media) {
                 packets.push(Box::new(RawPacket(feedback.into())));
             }
+        }
+        if self.watch.as_ref().is_some_and(Watch::key_wanted) {
+            packets.push(Box::new(PictureLossIndication {
+                sender_ssrc: self.reporter,
+                media_ssrc: self.pictures,
+            }));
         }
         if packets.is_empty() {
             return false;

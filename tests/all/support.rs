@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, MutexGuard};
 /// Live classes need the machine to themselves: one at a time.
 static ONE_CLASS: Mutex<()> = Mutex::const_new(());
 
-const SECRET: &[u8] = b"a secret for tests, long enough to sign with";
+pub const SECRET: &[u8] = b"a secret for tests, long enough to sign with";
 
 pub struct TestBox {
     pub daemon: Daemon,

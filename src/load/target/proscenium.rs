@@ -119,7 +119,11 @@ impl Proscenium {
         Ok(there)
     }
 
-    fn token(&self, room: &str, who: Who) -> Result<Option<String>, ProsceniumError> {
+    pub(in crate::load) fn token(
+        &self,
+        room: &str,
+        who: Who,
+    ) -> Result<Option<String>, ProsceniumError> {
         match &self.auth {
             Auth::Token(token) => Ok(token.clone()),
             Auth::Signer(signer) => {
@@ -135,6 +139,7 @@ impl Proscenium {
                     sub,
                     exp: unix_now() + TOKEN_SECONDS,
                     nbf: None,
+                    name: Some(format!("Load {kind}{}", who.number)),
                 })?))
             }
         }
@@ -162,7 +167,11 @@ impl Proscenium {
     }
 
     /// The public id of whoever holds `token`.
-    async fn me(&self, room: &str, token: Option<&str>) -> Result<String, ProsceniumError> {
+    pub(in crate::load) async fn me(
+        &self,
+        room: &str,
+        token: Option<&str>,
+    ) -> Result<String, ProsceniumError> {
         let url = format!("{}/api/v1/rooms/{room}/me", self.base);
         let bearer = token.map(|token| format!("Bearer {token}"));
         let headers: Vec<_> = bearer.as_deref().map(|b| ("authorization", b)).into_iter().collect();
