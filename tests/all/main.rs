@@ -4,9 +4,6 @@
 mod class;
 mod crash;
 mod doors;
-<<<<<<< HEAD
-mod stage;
-=======
 mod load;
->>>>>>> f456458 (Load: glass to glass, benches against Janus, docs)
+mod stage;
 mod support;
