@@ -4,6 +4,5 @@
 mod class;
 mod crash;
 mod doors;
-mod load;
 mod stage;
 mod support;
