@@ -4,5 +4,6 @@
 mod class;
 mod crash;
 mod doors;
+mod load;
 mod stage;
 mod support;
