@@ -16,6 +16,7 @@ use axum::routing::{delete, get};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
+use tracing::info;
 
 /// The routes, for any state that holds a [`Context`].
 pub fn routes<S>() -> Vec<Route<S>>
@@ -73,7 +74,7 @@ async fn write(
     body: Body,
 ) -> Result<Response, Problem> {
     let Written { text, name } = body::json(&headers, body).await?;
-    let (grant, token) = stage::known(&visitor, name, &extensions)?;
+    let (grant, token) = stage::known(&visitor, name, stage::address(&extensions, &headers))?;
     let who = Who::from(&grant);
     let seq = visitor.ask(|stage, now| stage.say(&who, &text, now, wall_ms()))?;
     metrics::counter!("proscenium_chat_messages_total", "room" => visitor.room.to_string())
@@ -110,5 +111,6 @@ async fn take_away(caller: Caller) -> Result<StatusCode, Problem> {
     let seq = caller.visitor.part("seq").parse();
     let seq: u64 = seq.map_err(|_| refused(caller.room(), Refusal::UnknownMessage))?;
     caller.ask(|stage, _| stage.delete_message(&caller.who(), seq))?;
+    info!(room = %caller.room(), seq, by = caller.grant.sub, "a message was deleted");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,6 +2,7 @@
 //!
 //! Reading needs no token and is the same for everybody, so a cache can answer it: the audience asks
 //! once a second. Who must be known says so with a token; a guest gets one with the first hand or message.
+//! What changes who is on stage is logged with the subject of the token: a school may have to know.
 
 use super::auth::{Caller, Context, Visitor, wall_ms};
 use super::body;
@@ -23,6 +24,7 @@ use axum::routing::{delete, get, post};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use tracing::info;
 
 /// The routes, for any state that holds a [`Context`].
 pub fn routes<S>() -> Vec<Route<S>>
@@ -43,6 +45,8 @@ where
         route("/api/v1/rooms/{room}/me", "GET, HEAD, OPTIONS", get(me)),
     ]
 }
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What is for one person alone is kept by no cache.
 const PRIVATE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
@@ -99,6 +103,9 @@ async fn change(
         stage.change(&caller.who(), change)?;
         Ok(stage.public())
     })?;
+    if let Some(locked) = locked {
+        info!(room = %caller.room(), locked, by = caller.grant.sub, "the stage's lock");
+    }
     Ok((PRIVATE, Json(stage)))
 }
 
@@ -134,26 +141,39 @@ async fn raise(
     body: Body,
 ) -> Result<Response, Problem> {
     let Called { name } = body::json(&headers, body).await?;
-    let (grant, token) = known(&visitor, name, &extensions)?;
+    let (grant, token) = known(&visitor, name, address(&extensions, &headers))?;
     let (id, new) = visitor.ask(|stage, now| stage.raise(&Who::from(&grant), now))?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, PRIVATE, Json(Raised { id, token })).into_response())
+}
+
+/// Where a request comes from. A proxy on the box itself, such as one that does TLS, is believed where it
+/// says for whom it asks: it appends to `X-Forwarded-For`, so the last entry is its own word. Nobody
+/// else is believed.
+pub(super) fn address(extensions: &Extensions, headers: &HeaderMap) -> IpAddr {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+    // Without a connection, as in tests of the router, all guests share an address.
+    let peer = peer.map_or(IpAddr::from(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip().to_canonical());
+    if !peer.is_loopback() {
+        return peer;
+    }
+    let forwarded = headers.get_all(FORWARDED_FOR).iter().next_back();
+    let last =
+        forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+    last.unwrap_or(peer)
 }
 
 /// Whoever asks, called `name` where their token says nothing else; with a new token where they had none.
 pub(super) fn known(
     visitor: &Visitor,
     name: Option<String>,
-    extensions: &Extensions,
+    address: IpAddr,
 ) -> Result<(Grant, Option<String>), Problem> {
     if let Some(grant) = &visitor.grant {
         let mut grant = grant.clone();
         grant.name = grant.name.or(name);
         return Ok((grant, None));
     }
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
-    // Without a connection, as in tests of the router, all guests share an address.
-    let address = peer.map_or(IpAddr::from(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
     let name = name.unwrap_or_default();
     let (guest, valid) = visitor
         .ask(|stage, now| Ok((stage.guest(&name, address, now)?, stage.guest_token_valid())))?;
@@ -187,6 +207,7 @@ async fn invite(caller: Caller, headers: HeaderMap, body: Body) -> Result<Respon
     caller.ask(|_, _| teacher(&caller))?;
     let Whom { id } = body::json(&headers, body).await?;
     caller.ask(|stage, now| stage.invite(&caller.who(), id, now))?;
+    info!(room = %caller.room(), person = %id, by = caller.grant.sub, "called up");
     Ok((StatusCode::CREATED, PRIVATE, Json(json!({ "id": id }))).into_response())
 }
 
@@ -199,12 +220,14 @@ async fn withdraw(caller: Caller) -> Result<StatusCode, Problem> {
 async fn accept(caller: Caller) -> Result<Private<serde_json::Value>, Problem> {
     let id = caller.visitor.person("id")?;
     caller.ask(|stage, now| stage.accept(&caller.who(), id, now))?;
+    info!(room = %caller.room(), person = %id, by = caller.grant.sub, "accepted");
     Ok((PRIVATE, Json(json!({ "id": id }))))
 }
 
 async fn remove(caller: Caller) -> Result<StatusCode, Problem> {
     let id = caller.visitor.person("id")?;
     caller.ask(|stage, now| stage.remove(&caller.who(), id, now))?;
+    info!(room = %caller.room(), person = %id, by = caller.grant.sub, "off the stage");
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -223,12 +246,14 @@ async fn mute(
     let id = caller.visitor.person("id")?;
     let Microphone { muted } = body::json(&headers, body).await?;
     caller.ask(|stage, now| stage.mute(&caller.who(), id, muted, now))?;
+    info!(room = %caller.room(), person = %id, muted, by = caller.grant.sub, "a microphone");
     Ok((PRIVATE, Json(json!({ "id": id, "muted": muted }))))
 }
 
 async fn end(caller: Caller) -> Result<Response, Problem> {
     caller.ask(|stage, _| stage.may_end(&caller.who()))?;
     caller.visitor.context.rooms.end(caller.room())?;
+    info!(room = %caller.room(), by = caller.grant.sub, "the class is ended");
     Ok((StatusCode::ACCEPTED, PRIVATE, Json(json!({ "ending": true }))).into_response())
 }
 
@@ -237,5 +262,7 @@ async fn me(caller: Caller) -> Result<Private<Me>, Problem> {
     Ok((PRIVATE, Json(me)))
 }
 
+#[cfg(test)]
+mod noise;
 #[cfg(test)]
 mod tests;

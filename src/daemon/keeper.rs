@@ -118,3 +118,84 @@ fn figures(stages: &Stages) {
         metrics::gauge!("proscenium_stage_hands", "room" => room.to_string()).set(hands as f64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::link::ring::{Record, RingReader, RingWriter};
+    use crate::rooms::stage::{self, Stage, Who};
+    use crate::rooms::token::Role;
+    use crate::time::{MediaKind, SourceId};
+
+    const TEACHER: Who<'static> = Who { sub: "teacher", role: Role::Teacher, name: Some("Foo") };
+
+    fn now() -> HostTime {
+        HostTime(hw::clock::monotonic_us())
+    }
+
+    /// Reads the ring until it tells of a stage as `wanted`, ten seconds at most.
+    async fn told(ring: &mut RingReader, wanted: impl Fn(&wire::Stage) -> bool) {
+        let end = tokio::time::Instant::now() + Duration::from_secs(10);
+        let mut last = None;
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        loop {
+            while let Some(record) = ring.next().unwrap() {
+                let Record::Stage { payload, .. } = record else { continue };
+                let stage = wire::decode::<wire::Stage>(payload).unwrap();
+                if wanted(&stage) {
+                    return;
+                }
+                last = Some(stage);
+            }
+            assert!(tokio::time::Instant::now() < end, "the ring never told: {last:?}");
+            tick.tick().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_ring_learns_of_every_change_of_the_stage() {
+        let config = sfu::Config {
+            port: 0,
+            tcp: false,
+            socket: sfu::Socket::Portable,
+            ..Default::default()
+        };
+        let (sfu, _events) = sfu::start(&config).unwrap();
+        let room = RoomName::parse("bar").unwrap();
+        let stages = Stages::new([room.clone()], &stage::Config::default(), 16);
+        let keeper = tokio::spawn(keep(stages.clone(), sfu.clone()));
+        let ask = |ask: &dyn Fn(&mut Stage)| stages.with(&room, now(), |stage| ask(stage)).unwrap();
+        // The class is open before its ring is there: what could not be said is said again.
+        ask(&|stage| stage.opened());
+        let ring = RingWriter::create(1 << 20).unwrap();
+        let mut reader = ring.reader().unwrap();
+        sfu.attach_ring(room.clone(), ring).await.unwrap();
+        told(&mut reader, |stage| stage.seats.is_empty()).await;
+
+        let id =
+            stages.with(&room, now(), |stage| stage.may_publish(&TEACHER, now()).unwrap()).unwrap();
+        ask(&|stage| {
+            stage.joined(id, MediaKind::Camera, SourceId(7), now()).unwrap();
+        });
+        told(&mut reader, |stage| {
+            stage.seats.iter().any(|seat| seat.camera == Some(SourceId(7)) && seat.name == "Foo")
+        })
+        .await;
+        ask(&|stage| stage.mute(&TEACHER, id, true, now()).unwrap());
+        told(&mut reader, |stage| stage.seats.iter().any(|seat| seat.muted)).await;
+        ask(&|stage| stage.remove(&TEACHER, id, now()).unwrap());
+        told(&mut reader, |stage| stage.seats.is_empty()).await;
+
+        // The next class of the room begins with what is true then.
+        ask(&|stage| stage.ended(now()));
+        sfu.detach_ring(room.clone()).await.unwrap();
+        ask(&|stage| stage.opened());
+        let ring = RingWriter::create(1 << 20).unwrap();
+        let mut reader = ring.reader().unwrap();
+        sfu.attach_ring(room.clone(), ring).await.unwrap();
+        told(&mut reader, |stage| stage.seats.is_empty()).await;
+        keeper.abort();
+        sfu.stop().await;
+    }
+}

@@ -120,13 +120,43 @@ async fn a_class_ends_with_its_teacher_and_not_with_a_speaker() {
     until(&stage, "two on stage", |shown| on_stage(shown) == 2).await;
     teacher.stop().await.expect("the teacher says goodbye");
     stage.until("the end", |status| status.state == State::Ended).await;
-    let gone = tokio::time::timeout(Duration::from_secs(30), speaker.gone()).await;
-    assert!(gone.is_ok(), "who was on stage is sent home");
     // A page that connects again by itself does not open another class; a teacher does.
     let again = Publisher::start(publish_as(&stage, &bob)).await.err().expect("over");
     assert!(again.to_string().contains("409"), "{again}");
+    assert!(speaker.stop().await.is_err(), "who was on stage was sent home: the session is gone");
     let teacher = stage.publish(|_| {}).await;
     stage.until("a live room again", |status| status.state == State::Live).await;
+    drop(teacher);
+    stage.daemon.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_in_the_waiting_room_raises_a_hand_that_is_up_when_the_class_begins() {
+    let mut config = config();
+    config.stage.address_rate = 1;
+    let stage = TestBox::with(config).await;
+    let hands = stage.url("/api/v1/rooms/bar/hands");
+    let json = [("content-type", "application/json")];
+    let raised = request("POST", &hands, &json, b"{\"name\": \"Guest\"}").await;
+    assert_eq!(raised.status, 201, "{}", raised.text());
+    let (id, guest) = (text(&raised, "id"), text(&raised, "token"));
+    let me = api(&stage, "GET", "/me", &guest, Value::Null).await;
+    assert_eq!((text(&me, "id"), text(&me, "state")), (id.clone(), "hand".into()));
+    // One address is not a crowd: its guests are counted by the connection they come from.
+    let mut statuses = Vec::new();
+    for _ in 0..40 {
+        statuses.push(request("POST", &hands, &json, b"").await.status);
+    }
+    assert!(statuses.contains(&201) && statuses.contains(&429), "{statuses:?}");
+    let teacher = stage.publish(|_| {}).await;
+    until(&stage, "the teacher on stage", |shown| on_stage(shown) == 1).await;
+    let alice = token("bar", Role::Teacher, "alice", 600);
+    let queue = api(&stage, "GET", "/hands", &alice, Value::Null).await;
+    let queue: Value = serde_json::from_slice(&queue.body).expect("JSON");
+    assert_eq!(
+        (&queue["hands"][0]["id"], &queue["hands"][0]["name"]),
+        (&json!(id), &json!("Guest"))
+    );
     drop(teacher);
     stage.daemon.shutdown().await;
 }

@@ -387,3 +387,24 @@ async fn the_chat_has_slow_mode_deletion_and_limits() {
     let long = json!({ "text": "a".repeat(20_000) });
     house.api("POST", "/chat", &carol(), long).await.is_problem(413, "16384 bytes");
 }
+
+#[test]
+fn only_a_proxy_on_the_box_is_believed_about_addresses() {
+    use axum::extract::ConnectInfo;
+    use axum::http::{Extensions, HeaderMap};
+    use std::net::SocketAddr;
+    let seen = |peer: &str, forwarded: &[&str]| {
+        let mut extensions = Extensions::new();
+        extensions.insert(ConnectInfo(peer.parse::<SocketAddr>().unwrap()));
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        super::address(&extensions, &headers).to_string()
+    };
+    assert_eq!(seen("192.0.2.1:1", &["203.0.113.9"]), "192.0.2.1", "a stranger's word");
+    assert_eq!(seen("127.0.0.1:1", &["10.0.0.1, 203.0.113.9"]), "203.0.113.9");
+    assert_eq!(seen("[::ffff:127.0.0.1]:1", &["10.0.0.1", "2001:db8::1"]), "2001:db8::1");
+    assert_eq!(seen("[::1]:1", &["nonsense"]), "::1");
+    assert_eq!(seen("[::1]:1", &[]), "::1");
+}
