@@ -205,7 +205,7 @@ mod tests {
     async fn each_page_comes_with_its_policies() {
         for (path, inline_styles, camera) in [
             ("/", false, "camera=()"),
-            ("/watch/physics-101", true, "camera=()"),
+            ("/watch/physics-101", true, "camera=(self)"),
             ("/teach/physics-101", false, "camera=(self)"),
         ] {
             let (status, headers, body) = get(path, &[]).await;

@@ -28,6 +28,7 @@ async fn who_is_not_on_stage_may_not_take_part_and_who_is_there_need_not_wait() 
         .is_problem(400, "?media=");
     let kind = [("content-type", "text/plain"), ("authorization", teacher.as_str())];
     house.ask("POST", &path, &kind, wish()).await.is_problem(415, SDP);
+    house.publish(&path, &teacher, "hello").await.is_problem(400, "x=value");
 
     let raised = house.api("POST", "/hands", &carol, Value::Null).await.is(201);
     let carol_id = raised["id"].as_str().unwrap();
@@ -37,7 +38,36 @@ async fn who_is_not_on_stage_may_not_take_part_and_who_is_there_need_not_wait() 
     assert_eq!(house.publish("/whip/bar", &carol, &offer()).await.status, 201);
     // Accepted is enough to look around.
     let answer = house.publish(&path, &carol, &wish()).await;
-    assert_ne!(answer.status, 403, "{}", answer.body);
+    assert_eq!((answer.status, answer.header("content-type")), (201, SDP), "{}", answer.body);
+    assert!(
+        answer.body.contains("a=sendonly") && answer.body.contains("a=ice-lite"),
+        "{}",
+        answer.body
+    );
+    let session = answer.header("location").to_owned();
+    assert!(
+        session.starts_with(&format!("{path}/")) && session.len() == path.len() + 33,
+        "{session}"
+    );
+    let etag = answer.header("etag").to_owned();
+    let headers = |kind: &'static str| {
+        [("authorization", carol.as_str()), ("content-type", kind), ("if-match", etag.as_str())]
+    };
+    let candidates = "a=candidate:1 1 udp 2113937151 192.0.2.1 5000 typ host\r\n";
+    let trickled = house.ask("PATCH", &session, &headers(FRAGMENT), candidates).await;
+    assert_eq!(trickled.status, 204, "{}", trickled.body);
+    let view = format!("{session}/view");
+    for height in ["{\"height\": 0}", "{\"height\": 360}"] {
+        let viewed = house.ask("PUT", &view, &headers("application/json"), height).await;
+        assert_eq!(viewed.status, 204, "{}", viewed.body);
+    }
+    // Off the stage is out of the room: not even one's own session can be gone on with.
+    house.api("DELETE", &format!("/people/{carol_id}"), &carol, Value::Null).await.is(204);
+    let late = house.ask("PUT", &view, &headers("application/json"), "{\"height\": 0}").await;
+    late.is_problem(403, "watching");
+    let end = house.ask("DELETE", &session, &headers(SDP), "").await;
+    assert_eq!(end.status, 200, "ended all the same: {}", end.body);
+    house.ask("DELETE", &session, &headers(SDP), "").await.is_problem(404, "no such session");
 }
 
 #[tokio::test]
