@@ -27,6 +27,7 @@ pub mod cli;
 pub mod compose;
 pub mod config;
 pub mod daemon;
+mod font;
 pub mod ladder;
 pub mod link;
 pub mod load;

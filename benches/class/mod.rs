@@ -96,6 +96,7 @@ impl Class {
                 next_aac: self.geometry.aac_at(end),
                 next_sequence: 1,
                 clocks: Vec::new(),
+                composed: Default::default(),
             },
         };
         (part, Bytes::from(vec![0; offset as usize]))

@@ -3,10 +3,13 @@
 //! Each stream keeps its decoded sound by its own RTP time. A block is read where the timeline says
 //! the stream's position is, at a speed within [`MAX_STRETCH`] of one, so that clocks that drift are
 //! followed without being heard. Where there is no sound there is silence, faded into and out of over
-//! 5 ms; a position too far away to be reached by speed is jumped to under a cross-fade.
+//! 10 ms, and so is a stream that is muted or no longer on stage; a position too far away to be reached by speed is
+//! jumped to under a cross-fade. The sum goes through the [limiter](super::limiter), for which everything is read
+//! [`AHEAD`] frames before it comes out.
 //!
 //! Every block comes out, whatever came in.
 
+use super::limiter::{AHEAD, Limiter};
 use super::resample::{self, REACH};
 use crate::time::TrackId;
 use std::collections::{BTreeMap, VecDeque};
@@ -18,8 +21,8 @@ pub const RATE: u32 = 48_000;
 /// How far from one the reading speed may be.
 pub const MAX_STRETCH: f64 = 0.005;
 
-/// Frames of a fade: 5 ms.
-const FADE: usize = 240;
+/// Frames of a fade: 10 ms.
+const FADE: usize = 480;
 /// An error of position further than this, in frames, is jumped over: 100 ms.
 const JUMP: f64 = 4_800.0;
 /// The same for a stream that has only begun: its sender reports still settle where it belongs. 5 ms.
@@ -55,11 +58,24 @@ struct Voice {
     pieces: VecDeque<Piece>,
     /// Where the next block reads: whole frames, fraction.
     position: Option<(i64, f64)>,
-    /// Gain of the last frame read.
+    /// Gain of the last frame read, by what sound there is.
     gain: f32,
+    /// The same, by whether it is to be heard.
+    gate: f32,
     loud: bool,
     /// Blocks read while it sounded, up to [`YOUNG`].
     heard: u32,
+}
+
+/// Where a stream is to be read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wanted {
+    /// In its RTP time: whole frames.
+    pub whole: i64,
+    /// And what there is beyond, 0 to 1.
+    pub fraction: f64,
+    /// Whether it is to be heard; faded.
+    pub open: bool,
 }
 
 /// A block of the mix.
@@ -75,6 +91,9 @@ pub struct Block {
 #[derive(Debug, Default)]
 pub struct Mixer {
     voices: BTreeMap<TrackId, Voice>,
+    limiter: Limiter,
+    /// For frames that are in the limiter: whether any stream sounded.
+    sounding: VecDeque<bool>,
 }
 
 impl Mixer {
@@ -109,30 +128,33 @@ impl Mixer {
         self.voices.remove(&track);
     }
 
-    /// Makes the next block. `wanted` says where in each stream's RTP time (whole frames, fraction) the
-    /// block begins; streams it returns `None` for are silent.
-    pub fn block(&mut self, wanted: impl Fn(TrackId) -> Option<(i64, f64)>) -> Block {
-        let mut sum = vec![[0.0f32; 2]; BLOCK];
-        let mut sounding = [false; BLOCK];
-        for (&track, voice) in &mut self.voices {
-            if let Some(wanted) = wanted(track) {
+    /// Makes the next block. `wanted` says where in each stream's RTP time the block begins; streams it returns
+    /// `None` for fall silent.
+    pub fn block(&mut self, wanted: impl Fn(TrackId) -> Option<Wanted>) -> Block {
+        let mut samples = Vec::with_capacity(2 * BLOCK);
+        let mut silent = 0;
+        // The limiter is a little short of full before the first block, and ever after gives one for one.
+        while samples.len() < 2 * BLOCK {
+            let held = self.sounding.len() as i64;
+            let missing = BLOCK - samples.len() / 2;
+            let fill = if held == 0 { AHEAD - 1 } else { missing };
+            let mut sum = vec![[0.0f32; 2]; fill];
+            let mut sounding = vec![false; fill];
+            for (&track, voice) in &mut self.voices {
+                let wanted =
+                    wanted(track).map(|wanted| Wanted { whole: wanted.whole + held, ..wanted });
                 voice.read(wanted, &mut sum, &mut sounding);
             }
+            for (frame, sounds) in sum.into_iter().zip(sounding) {
+                self.sounding.push_back(sounds);
+                if let Some(frame) = self.limiter.push(frame) {
+                    samples.extend(frame);
+                    silent += u32::from(self.sounding.pop_front() == Some(false));
+                }
+            }
         }
-        let samples = sum.into_iter().flatten().map(limit).collect();
-        Block { samples, silent: sounding.iter().filter(|there| !**there).count() as u32 }
+        Block { samples, silent }
     }
-}
-
-/// Keeps the mix within full scale without a hard edge; the identity up to 0.9.
-fn limit(value: f32) -> f32 {
-    const KNEE: f32 = 0.9;
-    let over = value.abs() - KNEE;
-    if over <= 0.0 {
-        return if value.is_nan() { 0.0 } else { value };
-    }
-    let room = 1.0 - KNEE;
-    (KNEE + room * (over / room).tanh()).copysign(value)
 }
 
 impl Voice {
@@ -186,7 +208,23 @@ impl Voice {
         }
     }
 
-    fn read(&mut self, wanted: (i64, f64), sum: &mut [[f32; 2]], sounding: &mut [bool]) {
+    /// Adds the stream's next frames to `sum`, as many as that has, and marks those that are there.
+    fn read(&mut self, wanted: Option<Wanted>, sum: &mut [[f32; 2]], sounding: &mut [bool]) {
+        let open = wanted.is_some_and(|wanted| wanted.open);
+        if !open && self.gate == 0.0 {
+            // Not heard: nothing to do but to forget what is over.
+            if let Some(wanted) = wanted {
+                self.forget_before(wanted.whole);
+            }
+            (self.position, self.gain) = (None, 0.0);
+            return;
+        }
+        // A stream whose clock is not known any more goes on from where it is while it fades.
+        let wanted = wanted.map(|wanted| (wanted.whole, wanted.fraction)).or(self.position);
+        let Some(wanted) = wanted else {
+            self.gate = 0.0;
+            return;
+        };
         let jump = if self.heard < YOUNG { YOUNG_JUMP } else { JUMP };
         if self.gain > 0.0 && self.heard < YOUNG {
             self.heard += 1;
@@ -209,7 +247,7 @@ impl Voice {
         };
 
         // From REACH - 1 before the position to the end of the block, the filter's reach and the fade's.
-        let span = (BLOCK as f64 * (1.0 + MAX_STRETCH)) as usize + 2 * REACH + FADE + 2;
+        let span = (sum.len() as f64 * (1.0 + MAX_STRETCH)) as usize + 2 * REACH + FADE + 2;
         let mut frames = vec![[0.0; 2]; span];
         let mut there = vec![false; span];
         self.gather(position.0 - (REACH as i64 - 1), &mut frames, &mut there);
@@ -222,7 +260,7 @@ impl Voice {
             let mut ignored = vec![false; tail.len()];
             self.gather(old.0 - (REACH as i64 - 1), &mut tail, &mut ignored);
         }
-        let tail_gain = self.gain;
+        let tail_gain = self.gain * self.gate;
         if old.is_some() {
             self.gain = 0.0;
         }
@@ -235,13 +273,16 @@ impl Voice {
             // Falls towards a hole ahead, rises no faster than a fade after one behind.
             let ceiling = (until as f32 / FADE as f32).min(1.0);
             self.gain = ceiling.min(self.gain + 1.0 / FADE as f32);
+            let step = if open { 1.0 / FADE as f32 } else { -1.0 / FADE as f32 };
+            self.gate = (self.gate + step).clamp(0.0, 1.0);
             if until > 0 {
-                *sounds = true;
+                *sounds |= self.gate > 0.0;
                 self.loud = true;
+                let gain = self.gain * self.gate;
                 let window = frames.get(whole..whole + 2 * REACH).unwrap_or_default();
                 let [left, right] = resample::at(window, at - whole as f64);
-                out[0] += left * self.gain;
-                out[1] += right * self.gain;
+                out[0] += left * gain;
+                out[1] += right * gain;
             }
             if let (Some(old), true) = (old, index < FADE) {
                 let window = tail.get(index..index + 2 * REACH).unwrap_or_default();
@@ -255,7 +296,11 @@ impl Voice {
         let whole = at as i64;
         self.position = Some((position.0 + whole, at - whole as f64));
         // What can be read no more: a second behind is kept for a jump back.
-        let past = position.0 - i64::from(RATE);
+        self.forget_before(position.0);
+    }
+
+    fn forget_before(&mut self, position: i64) {
+        let past = position.saturating_sub(i64::from(RATE));
         while self.pieces.front().is_some_and(|piece| piece.end() < past) {
             self.pieces.pop_front();
         }
@@ -296,6 +341,10 @@ mod tests {
             .collect()
     }
 
+    fn at(whole: i64) -> Option<Wanted> {
+        Some(Wanted { whole, fraction: 0.0, open: true })
+    }
+
     fn left(block: &Block) -> Vec<f32> {
         block.samples.iter().step_by(2).copied().collect()
     }
@@ -310,7 +359,7 @@ mod tests {
         let mut mixer = Mixer::new();
         mixer.push(TRACK, 0, &tone(0, 48_000));
         for index in 0..40i64 {
-            let block = mixer.block(|_| Some((index * 1024, 0.0)));
+            let block = mixer.block(|_| at(index * 1024));
             assert_eq!(block.silent, 0);
             assert_eq!(block.samples.len(), 2048);
             if index > 0 {
@@ -336,7 +385,7 @@ mod tests {
         let mut all = Vec::new();
         let mut silent = 0;
         for index in 0..180i64 {
-            let block = mixer.block(|_| Some((index * 1024, 0.0)));
+            let block = mixer.block(|_| at(index * 1024));
             silent += i64::from(block.silent);
             all.extend(left(&block));
         }
@@ -360,11 +409,13 @@ mod tests {
                     pushed += 960;
                 }
                 let wanted = index as f64 * 1024.0 * speed;
-                let place = (wanted.floor() as i64, wanted.fract());
+                let place =
+                    Wanted { whole: wanted.floor() as i64, fraction: wanted.fract(), open: true };
                 let block = mixer.block(|_| Some(place));
                 assert_eq!(block.silent, 0);
                 let next = mixer.voices[&TRACK].position.unwrap();
-                worst = worst.max((next.0 as f64 + next.1 - wanted - 1024.0 * speed).abs());
+                let read = 1023.0 + AHEAD as f64; // as much has gone into the limiter
+                worst = worst.max((next.0 as f64 + next.1 - wanted - read * speed).abs());
                 all.extend(left(&block));
             }
             assert!(worst < 200.0, "{ppm} ppm: {worst} samples behind");
@@ -379,7 +430,7 @@ mod tests {
         let mut all = Vec::new();
         for index in 0..60i64 {
             let jump = if index >= 30 { 20_000 } else { 0 };
-            all.extend(left(&mixer.block(|_| Some((index * 1024 + jump, 0.0)))));
+            all.extend(left(&mixer.block(|_| at(index * 1024 + jump))));
         }
         assert!(loudest_step(&all) < 0.04, "{}", loudest_step(&all));
         let expected: Vec<f32> = tone(50 * 1024 + 20_000, 1024).into_iter().step_by(2).collect();
@@ -391,14 +442,67 @@ mod tests {
         let mut mixer = Mixer::new();
         mixer.push(TrackId(1), 0, &vec![0.8; 2 * 4096]);
         mixer.push(TrackId(2), 500_000, &vec![0.8; 2 * 4096]);
-        let place = |index: i64| {
-            move |track| {
-                Some(if track == TrackId(1) { (index, 0.0) } else { (500_000 + index, 0.0) })
-            }
-        };
+        let place =
+            |index: i64| move |track| at(if track == TrackId(1) { index } else { 500_000 + index });
         mixer.block(place(0));
         let block = mixer.block(place(1024));
         assert!(block.samples.iter().all(|v| (0.9..=1.0).contains(v)), "{:?}", &block.samples[..4]);
+    }
+
+    /// A tone's largest step from sample to sample, and what 10 ms of fading add.
+    const STEP: f32 = 0.5 * 440.0 * std::f32::consts::TAU / 48_000.0 + 0.5 / FADE as f32;
+
+    #[test]
+    fn who_joins_leaves_or_is_muted_does_not_click() {
+        // Open from 5000 to 30000 in the middle of a sound, muted for a while, unknown to the timeline at the end.
+        let mut mixer = Mixer::new();
+        mixer.push(TRACK, 0, &tone(0, 96_000));
+        let mut all = Vec::new();
+        let heard = |block: i64| (5..30).contains(&block) || (40..60).contains(&block);
+        for index in 0..80i64 {
+            let known = (index < 60).then_some(index * 1024);
+            let place = known.map(|whole| Wanted { whole, fraction: 0.0, open: heard(index) });
+            all.extend(left(&mixer.block(|_| place)));
+        }
+        assert!(loudest_step(&all) <= STEP, "{}", loudest_step(&all));
+        let level = |block: usize| {
+            all[block * 1024..(block + 1) * 1024].iter().fold(0.0f32, |m, v| m.max(v.abs()))
+        };
+        for block in 0..79 {
+            // The reading is 5 ms ahead, so a change is heard from the end of the block before it.
+            let (now, next) = (heard(block as i64), heard(block as i64 + 1));
+            match (now, next) {
+                (true, true) => assert!(level(block) > 0.49, "{block}"),
+                (false, false) if block > 0 && !heard(block as i64 - 1) => {
+                    assert_eq!(level(block), 0.0, "{block}");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn sixteen_voices_at_once_do_not_clip_and_come_and_go_without_a_click() {
+        let mut mixer = Mixer::new();
+        let mut all = Vec::new();
+        for voice in 0..16 {
+            mixer.push(TrackId(voice), 0, &tone(0, 200_000));
+        }
+        for index in 0..150i64 {
+            // One more every five blocks, one less from block 90 on: all in phase, the worst there is.
+            let open = |voice: i64| index >= 5 * voice && index < 90 + 3 * voice;
+            let block = mixer.block(|track| {
+                let open = open(i64::from(track.0));
+                Some(Wanted { whole: index * 1024, fraction: 0.0, open })
+            });
+            all.extend(left(&block));
+        }
+        let loudest = all.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        assert!(loudest <= super::super::limiter::CEILING + 1e-4, "{loudest}");
+        let busy = &all[85 * 1024..88 * 1024];
+        assert!(busy.iter().fold(0.0f32, |m, v| m.max(v.abs())) > 0.85, "turned down, not off");
+        // A tone at full scale makes twice the step of one at half; voices come in at 5 ms' fades of their own.
+        assert!(loudest_step(&all) < 2.2 * STEP, "{}", loudest_step(&all));
     }
 
     proptest! {
@@ -417,7 +521,9 @@ mod tests {
                 mixer.push(track, base + rng.random_range(-5000i64..5000), &tone(0, frames));
                 let place = base + rng.random_range(-9000i64..9000);
                 let fraction = rng.random::<f64>();
-                let block = mixer.block(|_| Some((place, fraction)));
+                let open = rng.random_bool(0.8);
+                let wanted = rng.random_bool(0.9).then_some(Wanted { whole: place, fraction, open });
+                let block = mixer.block(|_| wanted);
                 prop_assert_eq!(block.samples.len(), 2048);
                 prop_assert!(block.samples.iter().all(|v| v.abs() <= 1.0));
                 prop_assert!(mixer.voices.len() <= MAX_VOICES);

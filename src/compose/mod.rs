@@ -12,8 +12,14 @@
 pub mod canvas;
 pub mod depacketize;
 pub mod jitter;
+pub mod layers;
+pub mod limiter;
 pub mod mix;
+pub mod motion;
 pub mod resample;
 pub mod room;
 pub mod scene;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod text;
 pub mod timeline;

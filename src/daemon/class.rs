@@ -230,6 +230,10 @@ impl Class {
                 metrics::counter!("proscenium_transcoder_deaths_total", &labels).increment(1);
                 match restarting_in {
                     Some(pause) => {
+                        let stage = self.stages.with(&self.room, now(), |stage| stage.wire());
+                        if let Some(stage) = stage {
+                            self.transcoder.set_stage(stage);
+                        }
                         warn!(room = %self.room, status, ?pause, "the transcoder died; another takes over");
                     }
                     None => {

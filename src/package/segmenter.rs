@@ -319,6 +319,7 @@ impl Segmenter {
                 next_aac: geometry.aac_at(end),
                 next_sequence: self.sequence.wrapping_add(1).max(1),
                 clocks: Vec::new(),
+                composed: Default::default(),
             },
         };
         self.sequence = self.sequence.wrapping_add(1).max(1);

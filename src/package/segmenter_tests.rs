@@ -230,6 +230,7 @@ fn a_resume_that_does_not_fit_the_format_is_refused() {
         next_aac: 15,
         next_sequence: 2,
         clocks: Vec::new(),
+        composed: Default::default(),
     };
     let error = Segmenter::new(&format(), 1, HostTime(0), Some(&resume)).map(|_| ()).unwrap_err();
     assert!(matches!(error, SegmenterError::Resume { expected: 16, .. }), "{error}");

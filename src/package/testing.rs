@@ -121,6 +121,7 @@ impl Parts {
                 next_aac: self.geometry.aac_at(end),
                 next_sequence: 1,
                 clocks: Vec::new(),
+                composed: Default::default(),
             },
         };
         self.frame = end;

@@ -10,7 +10,7 @@
 //!   first 100 ms of every second of capture, else dark (luma 32). [`flash_luma`] reads it.
 
 use super::burnt::Stamp;
-use super::font;
+use crate::font;
 
 /// What the picture looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

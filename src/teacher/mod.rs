@@ -9,7 +9,6 @@ pub mod check;
 #[cfg(test)]
 mod check_tests;
 pub mod class;
-mod font;
 pub mod hls;
 pub mod http;
 pub mod lecture;

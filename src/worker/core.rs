@@ -3,15 +3,16 @@
 //! It reads no clock and sends nothing. With the same records it makes the same output, live, catching
 //! up or replayed; only a rung that is given up for want of speed depends on the machine.
 
-use super::WorkerError;
 use super::encoders::{Encoders, Given, Mode};
+use super::{WorkerError, fonts};
 use crate::compose::room::{Output, Room, Settings};
 use crate::link::ring::Record;
-use crate::link::wire::{Figures, OutputFormat, Presentation, Rendition, Rung, Start};
+use crate::link::wire::{Composed, Figures, OutputFormat, Presentation, Rendition, Rung, Start};
 use crate::package::cmaf;
 use crate::package::segmenter::{BuiltPart, Segmenter, SegmenterError};
 use crate::time::{HostTime, MediaTime, TrackId};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Outputs composed before encoded ones are collected.
 const STEP: usize = 8;
@@ -46,6 +47,10 @@ pub struct Core {
     first_aac: u64,
     /// (frame, when its picture arrived), of frames that are in no part yet and show something new.
     arrivals: VecDeque<(u64, HostTime)>,
+    /// How frames are composed: the number of the first, for those that are in no part yet.
+    composed: VecDeque<(u64, Arc<Composed>)>,
+    /// The same for the last frame that is in a part.
+    handed_on: Arc<Composed>,
     dropped: Vec<bool>,
     outputs: Vec<Output>,
     given: Given,
@@ -70,6 +75,7 @@ impl Prepared {
         // Viewers of a class that goes on have been promised all of its renditions.
         let all = start.resume.is_some() || !start.dropped.is_empty();
         let encoders = Encoders::open(&start.rungs, &start.format, canvas, mode, all)?;
+        fonts::load(); // They may be out of reach later.
         Ok(Self { canvas, encoders })
     }
 }
@@ -91,7 +97,7 @@ impl Core {
     pub fn prepared(mut start: Start, prepared: Prepared) -> Result<Self, WorkerError> {
         let Prepared { canvas, mut encoders } = prepared;
         let settings = Settings { format: start.format, canvas, decode_threads: 1 };
-        let room = Room::new(settings, start.resume.as_ref())?;
+        let room = Room::new(settings, fonts::load(), &start.stage, start.resume.as_ref())?;
         start.rungs = encoders.rungs().to_vec();
         let mut renditions = Vec::with_capacity(start.rungs.len() + 1);
         for (rung, config) in start.rungs.iter().zip(encoders.configs()?) {
@@ -106,6 +112,8 @@ impl Core {
                 *dropped = true;
             }
         }
+        let handed_on = start.resume.as_ref().map(|resume| resume.composed.clone());
+        let handed_on = Arc::new(handed_on.unwrap_or_default());
         let core = Self {
             dropped,
             first_aac: start.resume.as_ref().map_or(0, |resume| resume.next_aac),
@@ -115,6 +123,8 @@ impl Core {
             renditions,
             segmenter: None,
             arrivals: VecDeque::new(),
+            composed: VecDeque::new(),
+            handed_on,
             outputs: Vec::new(),
             given: Given::default(),
         };
@@ -252,7 +262,8 @@ impl Core {
     fn encode(&mut self, output: Output, events: &mut Vec<Event>) -> Result<(), WorkerError> {
         self.begin(events)?;
         match output {
-            Output::Frame { number, picture, arrived, repeated } => {
+            Output::Frame { number, picture, arrived, repeated, composed } => {
+                self.composed.extend(composed.map(|composed| (number, composed)));
                 if !repeated {
                     self.arrivals.push_back((number, arrived));
                 }
@@ -311,6 +322,11 @@ impl Core {
         let shown = MediaTime::from_units(end as i64, self.start.format.fps);
         built.part.arrived =
             arrived.unwrap_or_else(|| built.part.resume.zero.plus_micros(shown.as_micros()));
+        while let Some((_, composed)) = self.composed.front().filter(|(frame, _)| *frame < end) {
+            self.handed_on = Arc::clone(composed);
+            self.composed.pop_front();
+        }
+        built.part.resume.composed = Composed::clone(&self.handed_on);
         built.part.resume.clocks = self.room.clocks();
         built
     }

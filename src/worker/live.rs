@@ -98,12 +98,8 @@ impl Live {
     fn seek(&mut self, resume: &Resume) {
         let frame = MediaTime::from_units(resume.next_frame as i64, self.core.format().fps);
         let at = resume.zero.plus_micros(frame.as_micros() - REREAD_US);
-        let video: Vec<_> = resume
-            .clocks
-            .iter()
-            .filter(|clock| clock.rate == 90_000)
-            .map(|clock| clock.track)
-            .collect();
+        // Of what was decoded. Other layers may have had their last key frame long ago.
+        let video: Vec<_> = resume.composed.shown.iter().map(|shown| shown.track).collect();
         let found = self.ring.seek_keyframes_before(at, &video) > 0
             || self.ring.seek_keyframe_before(at)
             || (!video.is_empty() && self.ring.seek_oldest_keyframe());

@@ -6,9 +6,12 @@
 
 pub mod core;
 pub mod encoders;
+mod fonts;
 pub mod live;
 pub mod recording;
 pub mod replay;
+#[cfg(test)]
+mod stage_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

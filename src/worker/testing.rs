@@ -273,6 +273,8 @@ pub struct Watch {
     pub presentation: Option<Presentation>,
     pub parts: Vec<BuiltPart>,
     pub keyframes_wanted: u64,
+    /// Streams that key frames were asked of.
+    pub asked: Vec<TrackId>,
     pub dropped: Vec<usize>,
     /// Samples of every rendition, in order: (decode time in the track's timescale, duration, data).
     pub samples: Vec<Vec<(u64, u32, Bytes)>>,
@@ -291,7 +293,7 @@ impl Watch {
                 }
                 Event::Part(built) => self.part(*built),
                 Event::KeyframeWanted(track) => {
-                    assert_eq!(track, VIDEO);
+                    self.asked.push(track);
                     self.keyframes_wanted += 1;
                     wanted = true;
                 }

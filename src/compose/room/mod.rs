@@ -8,35 +8,49 @@
 //! at all: both. Media time zero is the first picture that decodes; if there is only sound for
 //! [`SOUND_ALONE_US`], it is the first sound, and the picture is black until one comes.
 
+mod feed;
+#[cfg(test)]
+mod people_tests;
 mod sound;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod video;
 
-use super::canvas::Canvas;
+use super::canvas::{Canvas, Placed};
 use super::jitter::Limits;
-use super::mix::{BLOCK, Mixer, RATE};
+use super::mix::{BLOCK, Mixer, RATE, Wanted};
+use super::motion::Moving;
+use super::text::Fonts;
 use super::timeline::{self, Timeline};
 use crate::link::ring::{Record, RtpRecord};
-use crate::link::wire::{OutputFormat, Resume, TrackClock};
+use crate::link::wire::{Composed, OutputFormat, Resume, Stage, TrackClock};
 use crate::time::{HostTime, MediaTime, SourceId, TrackId};
+use feed::{Feed, Means};
 use hw::codec::{CodecError, Picture};
 use sound::Sound;
+use stage::OnStage;
 use std::collections::BTreeMap;
-use video::Video;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 /// How long sound waits for a picture before the class begins without one, microseconds.
 pub const SOUND_ALONE_US: i64 = 1_000_000;
 /// Sound blocks a resumed room makes before the first that was not published: AAC frames overlap, and
 /// an encoder needs some before it writes what its predecessor would have written.
 pub const PRIMING: u64 = 4;
-/// Frames over which the distance of pictures from the output's grid is averaged.
-const PHASE_FRAMES: f64 = 8.0;
+/// Sound blocks it mixes before those and gives to nobody: gains are then what its predecessor's were.
+const REHEARSED: u64 = 12;
 /// How long before it can be shown a class may begin, microseconds. A source whose first timestamps jump
 /// about could place it hours ago, and every frame since would have to be made.
 const LEAST_BEGIN_US: i64 = 2 * SOUND_ALONE_US;
-/// Most streams at once. Later ones are ignored: a publisher cannot make the box open decoders for ever.
-const MAX_STREAMS: usize = 16;
+/// Most sources of pictures, and most streams of sound: sixteen people with a camera and a screen each, and some
+/// who are just leaving. Later ones are ignored: a publisher cannot make the box open decoders for ever.
+const MAX_FEEDS: usize = 40;
+/// How long a layer larger than needed, or a source that is not seen, is decoded further: seconds.
+const HOLD_S: u64 = 2;
+/// How long a source that has left stays known, beyond its last sounds: microseconds.
+const BURY_US: i64 = 1_000_000;
 
 /// What a room makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +74,10 @@ pub enum Output {
         picture: Picture,
         /// When the picture on it arrived; for a repeated one, when that first came.
         arrived: HostTime,
-        /// Nothing new was there.
+        /// No new picture was there.
         repeated: bool,
+        /// How it was composed, if that is not as the frame before was.
+        composed: Option<Arc<Composed>>,
     },
     /// A block of sound.
     Sound {
@@ -89,15 +105,10 @@ pub struct Counts {
     pub jumps: u64,
 }
 
-enum Stream {
-    Video(Box<Video>),
-    Sound(Box<Sound>),
-}
-
-struct Entry {
+/// A stream of sound.
+struct Voice {
     source: SourceId,
-    stream: Stream,
-    /// The source left at this time; its last pictures and sounds are still to be played.
+    sound: Sound,
     gone: Option<HostTime>,
 }
 
@@ -110,51 +121,69 @@ fn begin(host: HostTime, now: HostTime) -> HostTime {
 pub struct Room {
     settings: Settings,
     timeline: Timeline,
-    entries: BTreeMap<TrackId, Entry>,
+    feeds: BTreeMap<SourceId, Feed>,
+    voices: BTreeMap<TrackId, Voice>,
     mixer: Mixer,
+    stage: OnStage,
     canvas: Canvas,
     shown: Picture,
     shown_arrived: HostTime,
     next_frame: u64,
     next_block: u64,
+    /// The first block that is given out.
+    first_block: u64,
     /// The first sound heard while there is no zero: where it lies, and when it came.
     first_sound: Option<(HostTime, HostTime)>,
     now: HostTime,
     counts: Counts,
-    /// How far the pictures shown lie after the grid's frames that show them, in ticks, averaged over
-    /// [`PHASE_FRAMES`].
-    phase: Option<f64>,
 }
 
 impl Room {
-    /// An empty room; with `resume`, one that goes on where another stopped. It then has to be fed from
-    /// a key frame that arrived before the first frame to come.
+    /// A room with `stage`; with `resume`, one that goes on where another stopped, on the stage that was in force
+    /// there. It then has to be fed from a key frame of what was shown that arrived before the first frame to come.
     ///
     /// # Errors
     /// A canvas that pictures cannot have; no memory.
-    pub fn new(settings: Settings, resume: Option<&Resume>) -> Result<Self, CodecError> {
+    pub fn new(
+        settings: Settings,
+        fonts: Arc<Fonts>,
+        stage: &Stage,
+        resume: Option<&Resume>,
+    ) -> Result<Self, CodecError> {
         let clock =
             timeline::Settings { playout_delay_us: i64::from(settings.format.playout_delay_us) };
         let timeline = match resume {
             Some(resume) => Timeline::resume(clock, resume.zero, &resume.clocks),
             None => Timeline::new(clock),
         };
-        let canvas = Canvas::new(settings.canvas)?;
-        Ok(Self {
+        let canvas = Canvas::new(settings.canvas, fonts)?;
+        let first_block = resume.map_or(0, |resume| resume.next_aac.saturating_sub(PRIMING));
+        let mut room = Self {
+            stage: OnStage::new(settings.format.fps, settings.canvas, stage.clone()),
             settings,
             timeline,
-            entries: BTreeMap::new(),
+            feeds: BTreeMap::new(),
+            voices: BTreeMap::new(),
             mixer: Mixer::new(),
             shown: canvas.black()?,
             shown_arrived: HostTime::default(),
             canvas,
             next_frame: resume.map_or(0, |resume| resume.next_frame),
-            next_block: resume.map_or(0, |resume| resume.next_aac.saturating_sub(PRIMING)),
+            next_block: first_block.saturating_sub(REHEARSED),
+            first_block,
             first_sound: None,
             now: HostTime(i64::MIN),
             counts: Counts::default(),
-            phase: None,
-        })
+        };
+        if let Some(resume) = resume {
+            // The frame before the first to come was shown when the stage was the one that is handed on.
+            room.next_frame = resume.next_frame.saturating_sub(1);
+            let since = room.frame_due(resume.zero);
+            room.next_frame = resume.next_frame;
+            let fps = room.settings.format.fps;
+            room.stage = OnStage::resume(fps, room.settings.canvas, &resume.composed, since);
+        }
+        Ok(room)
     }
 
     /// When media time zero is, once that is known.
@@ -179,13 +208,11 @@ impl Room {
 
     /// Streams that need a key frame now; each at most twice a second.
     pub fn keyframes_wanted(&mut self, now: HostTime) -> Vec<TrackId> {
-        let wanting = |(id, entry): (&TrackId, &mut Entry)| match &mut entry.stream {
-            Stream::Video(video) if entry.gone.is_none() => {
-                video.keyframe_wanted(now).then_some(*id)
-            }
-            _ => None,
-        };
-        self.entries.iter_mut().filter_map(wanting).collect()
+        let mut wanted = Vec::new();
+        for feed in self.feeds.values_mut().filter(|feed| feed.gone.is_none()) {
+            feed.keyframes_wanted(now, &mut wanted);
+        }
+        wanted
     }
 
     /// Takes a record in. What was due before it arrived must have been taken with
@@ -197,79 +224,84 @@ impl Room {
             Record::SenderReport { track, ntp, rtp, arrived, .. } => {
                 self.timeline.on_report(*track, *ntp, *rtp, *arrived);
             }
-            // One stream at a time is shown, whatever the stage says of it.
-            Record::Stage { .. } => {}
+            Record::Stage { arrived, payload } => self.stage.on_record(*arrived, payload),
             Record::Gone { source, arrived } => {
-                for entry in self.entries.values_mut().filter(|entry| entry.source == *source) {
-                    entry.gone.get_or_insert(*arrived);
+                if let Some(feed) = self.feeds.get_mut(source) {
+                    feed.gone.get_or_insert(*arrived);
+                }
+                for voice in self.voices.values_mut().filter(|voice| voice.source == *source) {
+                    voice.gone.get_or_insert(*arrived);
                 }
             }
         }
     }
 
-    fn on_packet(&mut self, packet: &RtpRecord<'_>) {
-        let id = packet.track;
-        // A stream that changes its codec is another stream under the same name.
-        let other = |entry: &Entry| match &entry.stream {
-            Stream::Video(video) => video.codec() != packet.codec,
-            Stream::Sound(_) => !packet.codec.is_audio(),
-        };
-        if self.entries.get(&id).is_some_and(other) {
-            self.entries.remove(&id);
-            self.mixer.forget(id);
+    fn means(&self) -> Means {
+        Means {
+            limits: Limits::for_delay(self.settings.format.playout_delay_us),
+            threads: self.settings.decode_threads,
         }
-        if !self.entries.contains_key(&id) {
-            if self.entries.len() >= MAX_STREAMS {
-                return;
-            }
-            let limits = Limits::for_delay(self.settings.format.playout_delay_us);
-            let stream = if packet.codec.is_audio() {
-                Sound::new(id, limits).map(|sound| Stream::Sound(Box::new(sound)))
-            } else {
-                Video::new(id, packet.codec, limits, self.settings.decode_threads)
-                    .map(|video| Stream::Video(Box::new(video)))
-            };
-            let stream = match stream {
-                Ok(stream) => stream,
-                Err(error) => {
-                    tracing::error!(track = id.0, codec = ?packet.codec, %error, "no decoder");
-                    return;
-                }
-            };
-            self.entries.insert(id, Entry { source: packet.source, stream, gone: None });
+    }
+
+    fn on_packet(&mut self, packet: &RtpRecord<'_>) {
+        let (source, track, audio) = (packet.source, packet.track, packet.codec.is_audio());
+        let known = match audio {
+            true => self.voices.contains_key(&track) || self.voices.len() < MAX_FEEDS,
+            false => self.feeds.contains_key(&source) || self.feeds.len() < MAX_FEEDS,
+        };
+        if !known {
+            return;
         }
         let rate = packet.codec.clock_rate();
-        let audio = packet.codec.is_audio();
         let (stamp, arrived) = (packet.timestamp, packet.arrived);
-        let rtp = self.timeline.on_rtp(packet.source, id, rate, audio, stamp, arrived);
-        if let Some(entry) = self.entries.get_mut(&id) {
-            match &mut entry.stream {
-                Stream::Video(video) => video.push(packet, rtp),
-                Stream::Sound(sound) => sound.push(packet, rtp),
+        let rtp = self.timeline.on_rtp(source, track, rate, audio, stamp, arrived);
+        let (means, now) = (self.means(), self.now);
+        if audio {
+            if let Some(voice) = self.voice(source, track, means.limits) {
+                voice.sound.push(packet, rtp);
+            }
+        } else {
+            let feed = self.feeds.entry(source).or_default();
+            if feed.push(packet, rtp) {
+                if let Some(idle_since) = self.stage.inherited(track) {
+                    feed.decode(track, idle_since, means, now);
+                } else if self.timeline.zero().is_none() {
+                    // No frame has been asked for yet, and the first picture begins the class.
+                    feed.steer(Some(self.settings.canvas.1), 0, 0, means, now);
+                }
             }
         }
         self.work();
     }
 
+    fn voice(&mut self, source: SourceId, track: TrackId, limits: Limits) -> Option<&mut Voice> {
+        let place = match self.voices.entry(track) {
+            Entry::Occupied(known) => return Some(known.into_mut()),
+            Entry::Vacant(place) => place,
+        };
+        match Sound::new(track, limits) {
+            Ok(sound) => Some(place.insert(Voice { source, sound, gone: None })),
+            Err(error) => {
+                tracing::error!(track = track.0, %error, "no decoder for sound");
+                None
+            }
+        }
+    }
+
     /// Lets streams decode what may be decoded at the present time.
     fn work(&mut self) {
         let now = self.now;
-        for (&id, entry) in &mut self.entries {
-            match &mut entry.stream {
-                Stream::Video(video) => {
-                    video.work(now, &mut self.counts);
-                    let unbegun = self.timeline.zero().is_none();
-                    let first = video.first().filter(|_| unbegun);
-                    if let Some(host) = first.and_then(|rtp| self.timeline.host_of(id, rtp)) {
-                        self.timeline.start(begin(host, now));
-                    }
-                }
-                Stream::Sound(sound) => {
-                    let first = sound.work(now, &mut self.mixer, &mut self.counts);
-                    if let (None, Some(rtp)) = (self.first_sound, first) {
-                        self.first_sound = self.timeline.host_of(id, rtp).map(|host| (host, now));
-                    }
-                }
+        for feed in self.feeds.values_mut() {
+            feed.work(now, &mut self.counts);
+            let first = feed.first().filter(|_| self.timeline.zero().is_none());
+            if let Some(host) = first.and_then(|(id, rtp)| self.timeline.host_of(id, rtp)) {
+                self.timeline.start(begin(host, now));
+            }
+        }
+        for (&id, voice) in &mut self.voices {
+            let first = voice.sound.work(now, &mut self.mixer, &mut self.counts);
+            if let (None, Some(rtp)) = (self.first_sound, first) {
+                self.first_sound = self.timeline.host_of(id, rtp).map(|host| (host, now));
             }
         }
     }
@@ -300,10 +332,9 @@ impl Room {
     /// When something is due next, if nothing more arrives; `None` while the class has not begun and
     /// nothing is held.
     pub fn wake_at(&self) -> Option<HostTime> {
-        let waiting = self.entries.values().filter_map(|entry| match &entry.stream {
-            Stream::Video(video) => video.deadline(),
-            Stream::Sound(sound) => sound.deadline(),
-        });
+        let pictures = self.feeds.values().filter_map(Feed::deadline);
+        let waiting =
+            pictures.chain(self.voices.values().filter_map(|voice| voice.sound.deadline()));
         let output = match self.timeline.zero() {
             Some(zero) => Some(self.frame_due(zero).min(self.block_due(zero))),
             None => self.first_sound.map(|(_, came)| came.plus_micros(SOUND_ALONE_US)),
@@ -325,7 +356,10 @@ impl Room {
                 Some(zero) => {
                     let (frame, block) = (self.frame_due(zero), self.block_due(zero));
                     if frame.min(block) <= self.now {
-                        out.push(if frame <= block { self.frame() } else { self.block() });
+                        match frame <= block {
+                            true => out.push(self.frame()),
+                            false => out.extend(self.block()),
+                        }
                     }
                 }
                 None => {
@@ -344,88 +378,102 @@ impl Room {
         let number = self.next_frame;
         self.next_frame += 1;
         let (at, interval) = (self.frame_time(number), self.frame_time(1));
-        let now = self.now;
-        let mut fresh = None;
-        let stage = self.on_stage();
-        for (&id, entry) in &mut self.entries {
-            if let Stream::Video(video) = &mut entry.stream {
-                let place = |rtp| self.timeline.media_of(id, rtp);
-                // All keep up with the time, so that the next one on stage is there at once.
-                let picture = video.choose(at, interval, place);
-                if stage != Some(id) {
-                    continue;
-                }
-                let taken = picture.as_ref().and(video.shown());
-                if let Some(taken) = taken.and_then(place) {
-                    let limit = interval.0 / 2;
-                    let early = (taken - at).0.clamp(-limit, limit) as f64;
-                    let before = self.phase.unwrap_or(early);
-                    self.phase = Some(before + (early - before) / PHASE_FRAMES);
-                }
-                fresh = picture;
+        let mut fresh = BTreeMap::new();
+        let mut changed = false;
+        // A predecessor has asked for what it lacked when it made the frame before; only that frame told it what.
+        let passes = if self.stage.takes_over() { 2 } else { 1 };
+        for _ in 0..passes {
+            for (&source, feed) in &mut self.feeds {
+                let place = |track, rtp| self.timeline.media_of(track, rtp);
+                fresh.extend(feed.choose(at, interval, place).map(|came| (source, came)));
+            }
+            changed |= self.stage.direct(number, &self.feeds);
+            let (means, now) = (self.means(), self.now);
+            let hold = HOLD_S * u64::from(self.settings.format.fps);
+            for (&source, feed) in &mut self.feeds {
+                let rows = self.stage.rows(source, feed);
+                feed.steer(rows, number, hold, means, now);
+                feed.work(now, &mut self.counts);
             }
         }
-        let repeated = match fresh.map(|(picture, came)| (self.canvas.place(&picture), came)) {
-            Some((Ok(picture), came)) => {
-                self.shown = picture;
-                self.shown_arrived = came;
-                false
+        let tiles = || self.stage.tiles(number);
+        let came = tiles().filter_map(|moving| fresh.get(&moving.tile.source).copied()).max();
+        changed |= came.is_some();
+        if changed || self.stage.moving(number) {
+            let placed: Vec<Placed<'_>> = tiles()
+                .map(|Moving { tile, rect, base }| {
+                    let (source, rest, name) = (tile.source, tile.rect, tile.name.as_str());
+                    let picture = self.feeds.get(&source).and_then(Feed::picture);
+                    let (picture, serial) = picture.unzip();
+                    Placed { source, rect, rest, base, picture, serial: serial.unwrap_or(0), name }
+                })
+                .collect();
+            match self.canvas.compose(&placed) {
+                Ok(picture) => self.shown = picture,
+                Err(error) => tracing::warn!(%error, "pictures cannot be put on the canvas"),
             }
-            Some((Err(error), _)) => {
-                tracing::warn!(%error, "picture cannot be put on the canvas");
-                true
-            }
-            None => true,
-        };
+        }
+        self.shown_arrived = came.unwrap_or(self.shown_arrived);
+        let repeated = came.is_none();
         self.counts.repeated += u64::from(repeated);
-        self.bury(now);
-        Output::Frame { number, picture: self.shown.clone(), arrived: self.shown_arrived, repeated }
+        let composed = self.stage.composed(self.feeds.values().filter_map(Feed::shown));
+        self.bury(self.now);
+        let (picture, arrived) = (self.shown.clone(), self.shown_arrived);
+        Output::Frame { number, picture, arrived, repeated, composed }
     }
 
-    /// The stream on the canvas: of those that have made a picture the one that came last, but one whose
-    /// source left only if there is no other.
-    fn on_stage(&self) -> Option<TrackId> {
-        let seen = self.entries.iter().filter(
-            |(_, entry)| matches!(&entry.stream, Stream::Video(video) if video.has_pictures()),
-        );
-        seen.max_by_key(|(id, entry)| (entry.gone.is_none(), **id)).map(|(&id, _)| id)
-    }
-
-    /// The phase; before the first frame, what it will be by the pictures that wait. A resumed class reads
-    /// some sound before its first frame, and must read it from where its predecessor would have.
-    fn phase_now(&self) -> f64 {
-        let (at, interval) = (self.frame_time(self.next_frame), self.frame_time(1));
-        let guess = || {
-            let id = self.on_stage()?;
-            let Stream::Video(video) = &self.entries.get(&id)?.stream else { return None };
-            let early = video.nearest(at, |rtp| self.timeline.media_of(id, rtp))? - at;
-            (early.0.abs() <= interval.0).then_some(early.0 as f64)
-        };
-        self.phase.or_else(guess).unwrap_or(0.0)
-    }
-
-    fn block(&mut self) -> Output {
+    fn block(&mut self) -> Option<Output> {
         let number = self.next_block;
         self.next_block += 1;
         let at = MediaTime::from_units(number as i64 * BLOCK as i64, RATE);
         // Pictures are moved to the grid's nearest frame; sound goes with them, or it would be off by up to half
-        // a frame for as long as camera and grid keep their distance.
-        let at = at + MediaTime(self.phase_now() as i64);
-        let block = self.mixer.block(|track| self.timeline.rtp_at(track, at));
+        // a frame for as long as camera and grid keep their distance. Sound without pictures goes with those of
+        // whoever is seen alone.
+        let (frame, interval) = (self.frame_time(self.next_frame), self.frame_time(1));
+        let place = |track, rtp| self.timeline.media_of(track, rtp);
+        let alone = self.stage.alone(&self.feeds).and_then(|source| self.feeds.get(&source));
+        let phase = |source: SourceId| {
+            let feed = self.feeds.get(&source).or(alone)?;
+            feed.phase(frame, interval, place)
+        };
+        let phases: BTreeMap<SourceId, f64> = self
+            .voices
+            .values()
+            .map(|voice| (voice.source, phase(voice.source).unwrap_or(0.0)))
+            .collect();
+        let block = self.mixer.block(|track| {
+            let source = self.voices.get(&track)?.source;
+            let phase = phases.get(&source).copied().unwrap_or(0.0);
+            let (whole, fraction) = self.timeline.rtp_at(track, at + MediaTime(phase as i64))?;
+            Some(Wanted { whole, fraction, open: self.stage.hears(source) })
+        });
+        if number < self.first_block {
+            return None;
+        }
         self.counts.silent += u64::from(block.silent);
-        Output::Sound { number, samples: block.samples }
+        Some(Output::Sound { number, samples: block.samples })
     }
 
     /// Forgets streams whose source left and whose last sounds have been played.
     fn bury(&mut self, now: HostTime) {
-        let wait = self.playout() + 1_000_000;
-        let over = |entry: &Entry| entry.gone.is_some_and(|gone| now.since(gone) > wait);
-        let gone: Vec<(TrackId, SourceId)> =
-            self.entries.iter().filter(|(_, e)| over(e)).map(|(id, e)| (*id, e.source)).collect();
-        for (id, source) in gone {
-            self.entries.remove(&id);
-            self.mixer.forget(id);
-            self.timeline.on_gone(source);
-        }
+        let wait = self.playout() + BURY_US;
+        let over = |gone: Option<HostTime>| gone.is_some_and(|gone| now.since(gone) > wait);
+        let timeline = &mut self.timeline;
+        self.feeds.retain(|source, feed| {
+            let stays = !over(feed.gone);
+            if !stays {
+                timeline.on_gone(*source);
+            }
+            stays
+        });
+        let mixer = &mut self.mixer;
+        self.voices.retain(|track, voice| {
+            let stays = !over(voice.gone);
+            if !stays {
+                mixer.forget(*track);
+                timeline.on_gone(voice.source);
+            }
+            stays
+        });
     }
 }

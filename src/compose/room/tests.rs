@@ -18,6 +18,10 @@ fn settings() -> Settings {
     Settings { format, canvas: (64, 36), decode_threads: 1 }
 }
 
+fn room(resume: Option<&Resume>) -> Result<Room, CodecError> {
+    Room::new(settings(), Arc::default(), &Stage::default(), resume)
+}
+
 /// Frames and blocks of `out` are each numbered without a hole from the given numbers on.
 fn assert_grid(out: &[Output], mut frame: u64, mut block: u64) -> (u64, u64) {
     for output in out {
@@ -38,7 +42,7 @@ fn assert_grid(out: &[Output], mut frame: u64, mut block: u64) -> (u64, u64) {
 
 #[test]
 fn an_empty_room_makes_nothing_and_wants_nothing() {
-    let mut room = Room::new(settings(), None).unwrap();
+    let mut room = room(None).unwrap();
     let mut out = Vec::new();
     assert!(room.advance(HostTime(1_000_000_000), usize::MAX, &mut out));
     assert!(out.is_empty());
@@ -55,8 +59,9 @@ fn a_resumed_room_goes_on_even_if_nobody_is_there_any_more() {
         next_aac: 469,
         next_sequence: 31,
         clocks: Vec::new(),
+        composed: Default::default(),
     };
-    let mut room = Room::new(settings(), Some(&resume)).unwrap();
+    let mut room = room(Some(&resume)).unwrap();
     let mut out = Vec::new();
     // Ten seconds of media are published; two more are due.
     while !room.advance(HostTime(1_000_000 + 12_150_000), 8, &mut out) {}
@@ -75,8 +80,9 @@ fn only_so_much_is_made_at_once() {
         next_aac: 0,
         next_sequence: 1,
         clocks: Vec::new(),
+        composed: Default::default(),
     };
-    let mut room = Room::new(settings(), Some(&resume)).unwrap();
+    let mut room = room(Some(&resume)).unwrap();
     let mut out = Vec::new();
     assert!(!room.advance(HostTime(60_000_000), 5, &mut out));
     assert_eq!(out.len(), 5);
@@ -102,7 +108,7 @@ proptest! {
             1..60,
         ),
     ) {
-        let mut room = Room::new(settings(), None).unwrap();
+        let mut room = room(None).unwrap();
         let mut out = Vec::new();
         let mut now = 1_000_000_000;
         for (codec, track, seq, timestamp, pause, mut payload, marker) in packets {
@@ -129,7 +135,7 @@ proptest! {
                 room.push(&Record::Gone { source: SourceId(0), arrived });
             }
             room.keyframes_wanted(arrived);
-            prop_assert!(room.entries.len() <= MAX_STREAMS);
+            prop_assert!(room.feeds.len() <= MAX_FEEDS && room.voices.len() <= MAX_FEEDS);
         }
         while !room.advance(HostTime(now + 3_000_000), 8, &mut out) {}
         assert_grid(&out, 0, 0);

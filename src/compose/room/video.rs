@@ -3,9 +3,7 @@
 use super::Counts;
 use crate::compose::depacketize::{AccessUnit, Assembler, Packet};
 use crate::compose::jitter::{Jitter, Limits, Pushed, Released};
-use crate::link::ring::RtpRecord;
 use crate::time::{HostTime, MediaTime, SourceCodec, TrackId};
-use bytes::Bytes;
 use hw::codec::{CodecError, Picture, VideoDecoder, VideoIn};
 use std::collections::VecDeque;
 
@@ -41,6 +39,11 @@ fn decoder(codec: SourceCodec, threads: u32) -> Result<VideoDecoder, CodecError>
     VideoDecoder::new(codec, threads)
 }
 
+/// How far ahead of a frame the first picture for it may lie: 0.56 of an interval.
+fn first_reach(interval: MediaTime) -> MediaTime {
+    MediaTime(interval.0 * 14 / 25)
+}
+
 impl Video {
     pub fn new(
         track: TrackId,
@@ -61,23 +64,18 @@ impl Video {
         })
     }
 
-    pub fn codec(&self) -> SourceCodec {
-        self.codec
+    /// Asks for a key frame at once: nothing it could begin with is on the way.
+    pub fn ask(&mut self, now: HostTime) {
+        self.assembler.refused(now);
     }
 
     pub fn keyframe_wanted(&mut self, now: HostTime) -> bool {
         self.assembler.keyframe_wanted(now)
     }
 
-    pub fn push(&mut self, packet: &RtpRecord<'_>, rtp: i64) {
-        let held = Packet {
-            rtp,
-            marker: packet.marker,
-            arrived: packet.arrived,
-            payload: Bytes::copy_from_slice(packet.payload),
-        };
-        if self.jitter.push(packet.seq, packet.arrived, held) == Pushed::Late {
-            tracing::trace!(track = self.track.0, seq = packet.seq, "packet came too late");
+    pub fn push(&mut self, seq: u64, packet: Packet) {
+        if self.jitter.push(seq, packet.arrived, packet) == Pushed::Late {
+            tracing::trace!(track = self.track.0, seq, "packet came too late");
         }
     }
 
@@ -88,11 +86,6 @@ impl Video {
     /// RTP time of the oldest picture that waits.
     pub fn first(&self) -> Option<i64> {
         self.waiting.front().map(|waiting| waiting.rtp)
-    }
-
-    /// Whether it ever made a picture.
-    pub fn has_pictures(&self) -> bool {
-        self.shown.is_some() || !self.waiting.is_empty()
     }
 
     /// Where of the pictures that wait the one nearest to `at` lies.
@@ -159,6 +152,17 @@ impl Video {
         self.shown
     }
 
+    /// Whether there is a picture for the frame at `at`.
+    pub fn due(
+        &self,
+        at: MediaTime,
+        interval: MediaTime,
+        place: impl Fn(i64) -> Option<MediaTime>,
+    ) -> bool {
+        let first = self.waiting.front().and_then(|first| place(first.rtp));
+        first.is_some_and(|time| time <= at + first_reach(interval))
+    }
+
     /// The picture for the frame at `at`, if a newer one than before is due: the nearest in time.
     ///
     /// Half way between two frames, jitter of a millisecond in the timestamps would show one picture
@@ -171,7 +175,7 @@ impl Video {
         place: impl Fn(i64) -> Option<MediaTime>,
     ) -> Option<(Picture, HostTime)> {
         let mut chosen = None;
-        let mut reach = MediaTime(interval.0 * 14 / 25); // 0.56
+        let mut reach = first_reach(interval);
         while let Some(first) = self.waiting.front() {
             match place(first.rtp) {
                 Some(time) if time > at + reach => break,

@@ -79,7 +79,9 @@ pub struct RtpRecord<'a> {
     pub keyframe: bool,
     /// The RTP marker bit: for video, the last packet of a picture.
     pub marker: bool,
-    /// Which simulcast layer, 0 the smallest; 0 where there is only one. At most [`MAX_LAYER`].
+    /// Which simulcast layer, 0 the smallest; 0 where there is only one. At most [`MAX_LAYER`]. Each layer of a
+    /// camera is a track of its own: it has its own numbers, times and sender reports, and is asked for a key frame
+    /// by itself.
     pub layer: u8,
     /// Sequence number, extended to 64 bits so that it never wraps.
     pub seq: u64,

@@ -18,14 +18,14 @@ mod watch;
 pub use config::Config;
 
 use crate::link::ring::RingWriter;
-use crate::link::wire::{Figures, Part, Presentation, Start};
+use crate::link::wire::{Figures, Part, Presentation, Stage, Start};
 use crate::time::TrackId;
 use bytes::Bytes;
 use hw::memory::MemoryError;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch as signal};
 use tokio::task::JoinHandle;
@@ -184,6 +184,7 @@ enum Order {
 #[derive(Debug)]
 pub struct Transcoder {
     order: signal::Sender<Order>,
+    stage: Arc<Mutex<Stage>>,
     task: JoinHandle<()>,
     counters: Arc<Counters>,
 }
@@ -192,7 +193,8 @@ impl Transcoder {
     /// Starts the first transcoder of a class, with a ring of its own. To be called on a tokio runtime.
     ///
     /// The ring can be written to at once; the transcoder reads it from the start. `start.resume`,
-    /// `start.failures` and `start.dropped` are filled in for the transcoders that follow. The events must be read: see
+    /// `start.failures` and `start.dropped` are filled in for the transcoders that follow, `start.stage` by
+    /// [`Self::set_stage`]. The events must be read: see
     /// [`Event`]. Dropping their receiver ends the class as dropping this does.
     ///
     /// # Errors
@@ -208,10 +210,26 @@ impl Transcoder {
         let (order, orders) = signal::channel(Order::Run);
         let counters = Arc::new(Counters::default());
         let counted = Arc::clone(&counters);
-        let supervisor =
-            run::Supervisor::new(launch, start, config.clone(), &ring, events, orders, counted)?;
+        let stage = Arc::new(Mutex::new(start.stage.clone()));
+        let told = Arc::clone(&stage);
+        let supervisor = run::Supervisor::new(
+            launch,
+            start,
+            config.clone(),
+            &ring,
+            events,
+            orders,
+            counted,
+            told,
+        )?;
         let task = tokio::spawn(supervisor.run());
-        Ok((Self { order, task, counters }, ring, receiver))
+        Ok((Self { order, stage, task, counters }, ring, receiver))
+    }
+
+    /// Keeps the newest stage for the transcoder that starts next. The present one learns of it through the ring,
+    /// between the packets: that is the SFU's to write, see [`Record::Stage`](crate::link::ring::Record::Stage).
+    pub fn set_stage(&self, stage: Stage) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
     }
 
     /// Tells the transcoder to flush what is open and end, and returns at once; it is killed when it

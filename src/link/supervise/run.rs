@@ -7,7 +7,7 @@ use super::spare::{News, Spare};
 use super::watch::Watch;
 use super::{Cause, Config, Counters, Event, Launch, Order};
 use crate::link::ring::{RingReader, RingWriter};
-use crate::link::wire::{self, FromTranscoder, Start, ToTranscoder};
+use crate::link::wire::{self, FromTranscoder, Stage, Start, ToTranscoder};
 use crate::time::HostTime;
 use hw::memory::{MemoryError, sealed};
 use hw::process::{Bell, Received};
@@ -15,8 +15,8 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch as signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -38,6 +38,7 @@ pub(super) struct Supervisor {
     events: mpsc::Sender<Event>,
     orders: signal::Receiver<Order>,
     counters: Arc<Counters>,
+    stage: Arc<Mutex<Stage>>,
     class: Class,
     backoff: Backoff,
     spare: Spare,
@@ -63,6 +64,7 @@ struct Live {
 }
 
 impl Supervisor {
+    #[allow(clippy::too_many_arguments)] // What outlives a transcoder, all of it; called once.
     pub(super) fn new(
         launch: Launch,
         start: Start,
@@ -71,6 +73,7 @@ impl Supervisor {
         events: mpsc::Sender<Event>,
         orders: signal::Receiver<Order>,
         counters: Arc<Counters>,
+        stage: Arc<Mutex<Stage>>,
     ) -> Result<Self, MemoryError> {
         let fd = ring.fd().try_clone_to_owned();
         let fd = fd.map_err(|source| MemoryError::System {
@@ -90,6 +93,7 @@ impl Supervisor {
             events,
             orders,
             counters,
+            stage,
             class,
             backoff,
             spare,
@@ -184,6 +188,7 @@ impl Supervisor {
             resume: self.class.resume().or_else(|| self.start.resume.clone()),
             failures: self.backoff.failures(),
             dropped: self.class.dropped().to_vec(),
+            stage: self.stage.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ..self.start.clone()
         })
     }

@@ -7,7 +7,8 @@ mod fake;
 
 use super::*;
 use crate::link::ring::{Record, RtpRecord};
-use crate::time::{HostTime, SourceCodec, SourceId};
+use crate::link::wire::Seat;
+use crate::time::{HostTime, PersonId, SourceCodec, SourceId};
 use crate::units::Span;
 use std::time::Duration;
 
@@ -173,6 +174,29 @@ async fn a_successor_is_told_what_it_must_know() {
 }
 
 #[tokio::test]
+async fn a_successor_is_told_the_newest_stage() {
+    // The first one crashes when it reads a record, which is written after the stage was set.
+    let script = "begin part seats read:1 abort\nbegin seats part stop";
+    let mut class = Class::new(script, &Config::default());
+    assert_eq!(class.words(3).await, ["begin 1000", "0.0", "figures 0 0"]);
+    let seat = Seat {
+        person: PersonId::new(1),
+        name: "Ada".into(),
+        camera: None,
+        screen: None,
+        muted: false,
+    };
+    class.transcoder.set_stage(Stage { seats: vec![seat], ..Stage::default() });
+    class.ring.push(&packet(1, true, &[1; 1000])).unwrap();
+    class.ring.notify();
+    let words = class.words(4).await;
+    assert_eq!(words[..1], ["figures 1 0"], "what it read");
+    assert!(words[1].starts_with("died"), "{words:?}");
+    assert_eq!(words[2..], ["figures 1 0", "1.0"], "one seat");
+    class.rest(PATIENCE).await;
+}
+
+#[tokio::test]
 async fn a_hung_transcoder_is_killed() {
     let config = Config { next_part: Span::millis(300), ..Config::default() };
     let mut class = Class::new("begin part hang\nbegin part stop", &config);
@@ -204,7 +228,7 @@ async fn liars_are_killed_and_counted() {
         ("noise", "not a Proscenium link message (first bytes [6e, 6f])"),
         (
             "version",
-            "link protocol version 9, this program speaks 2: daemon and transcoder must be the same build",
+            "link protocol version 9, this program speaks 3: daemon and transcoder must be the same build",
         ),
         ("empty-part", "a part without its memory"),
         ("file", "not plain shared memory: it cannot carry seals"),

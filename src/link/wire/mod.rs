@@ -12,14 +12,14 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-pub use stage::{Layout, MAX_NAME, MAX_SEATS, Seat, Stage};
+pub use stage::{Composed, Layout, MAX_NAME, MAX_SEATS, Motion, Seat, Shown, Stage};
 
 use crate::time::{Bitrate, HostTime, MediaTime, RoomName, TrackId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol; both ends come from one binary, so any other is an error.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Largest message, bytes. A presentation with 16 renditions is under 20 KiB.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -263,6 +263,8 @@ pub struct Resume {
     pub next_sequence: u32,
     /// How each stream's RTP time maps to the timeline, as the transcoder had learned it.
     pub clocks: Vec<TrackClock>,
+    /// How the last frame before that was composed.
+    pub composed: Composed,
 }
 
 /// One stream's learned clock: media = base + (rtp - rtp_base) / rate.

@@ -22,7 +22,8 @@ pub trait Rules {
 const MAX_COUNT: u64 = 1 << 40;
 /// Bound of all times on either clock, ticks or microseconds.
 const MAX_TIME: i64 = 1 << 56;
-const MAX_CLOCKS: usize = 64;
+/// Sixteen people with three layers of a camera, a screen and the sound of both, and some who are just leaving.
+const MAX_CLOCKS: usize = 192;
 const MAX_INIT: usize = 16 * 1024;
 const MAX_REASON: usize = 512;
 /// A segment of more seconds serves nobody, and bounds what a window may hold.
@@ -205,7 +206,7 @@ impl Rules for Resume {
             ensure((-MAX_TIME..=MAX_TIME).contains(&clock.rtp), "RTP time out of range")?;
             media_time(clock.media)?;
         }
-        Ok(())
+        self.composed.check()
     }
 }
 

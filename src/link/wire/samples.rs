@@ -74,16 +74,26 @@ pub(crate) fn resume() -> impl Strategy<Value = Resume> {
         (any::<u32>(), media(), media(), 1..=192_000_u32).prop_map(|(track, rtp, media, rate)| {
             TrackClock { track: TrackId(track), rtp: rtp.0, media, rate }
         });
-    (host(), count(), count(), count(), any::<u32>(), vec(clock, 0..64)).prop_map(
-        |(zero, next_msn, next_frame, next_aac, next_sequence, clocks)| Resume {
+    (host(), count(), count(), count(), any::<u32>(), vec(clock, 0..64), composed()).prop_map(
+        |(zero, next_msn, next_frame, next_aac, next_sequence, clocks, composed)| Resume {
             zero,
             next_msn,
             next_frame,
             next_aac,
             next_sequence,
             clocks,
+            composed,
         },
     )
+}
+
+pub(crate) fn composed() -> impl Strategy<Value = Composed> {
+    let shown = (any::<u32>(), proptest::option::of(count()))
+        .prop_map(|(track, idle_since)| Shown { track: TrackId(track), idle_since });
+    let tile = (any::<u32>().prop_map(SourceId), any::<[u16; 4]>().prop_map(|r| r.map(|v| v >> 3)));
+    let motion = (count(), vec(tile, 0..=64)).prop_map(|(since, from)| Motion { since, from });
+    (stage(), vec(shown, 0..=64), proptest::option::of(motion))
+        .prop_map(|(stage, shown, motion)| Composed { stage, shown, motion })
 }
 
 fn rung(number: usize) -> impl Strategy<Value = Rung> {

@@ -2,7 +2,7 @@
 //! of a class learns of a change at the same moment of it.
 
 use super::rules::{Rules, Verdict, distinct, ensure};
-use crate::time::{PersonId, SourceId};
+use crate::time::{PersonId, SourceId, TrackId};
 use serde::{Deserialize, Serialize};
 
 /// Most people on stage, with room for those who are just leaving.
@@ -54,6 +54,50 @@ pub struct Seat {
     pub screen: Option<SourceId>,
     /// The microphone is not to be heard.
     pub muted: bool,
+}
+
+/// How the picture was composed at a frame, for a successor to go on in the very same way: which of a publisher's
+/// layers was shown depends on all that came before, and most of that is in the ring no more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Composed {
+    /// The stage in force.
+    pub stage: Stage,
+    /// The video streams decoded for it, one a source.
+    pub shown: Vec<Shown>,
+    /// Where the tiles last set out from, and when: they may be on their way still.
+    pub motion: Option<Motion>,
+}
+
+/// A video stream that is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Which. Each simulcast layer is a track of its own.
+    pub track: TrackId,
+    /// The frame since which a smaller layer, or none, would have done.
+    pub idle_since: Option<u64>,
+}
+
+/// Tiles on their way to where they belong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Motion {
+    /// The first frame that shows them moved.
+    pub since: u64,
+    /// Where each was before that; who is not named was not there.
+    pub from: Vec<(SourceId, [u16; 4])>,
+}
+
+/// Most streams in a [`Composed`]: all that people on stage can have, a camera and a screen each.
+const MAX_SHOWN: usize = 2 * MAX_SEATS;
+
+impl Rules for Composed {
+    fn check(&self) -> Verdict {
+        self.stage.check()?;
+        ensure(self.shown.len() <= MAX_SHOWN, "too many streams are shown")?;
+        let Some(motion) = &self.motion else { return Ok(()) };
+        ensure(motion.from.len() <= MAX_SHOWN, "too many tiles move")?;
+        let sides = motion.from.iter().flat_map(|(_, rect)| rect);
+        ensure(sides.copied().all(|side| side <= 8192), "a tile lies outside of any picture")
+    }
 }
 
 impl Rules for Stage {

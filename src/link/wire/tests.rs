@@ -47,19 +47,19 @@ proptest! {
 #[test]
 fn the_preamble_tells_apart_what_is_wrong() {
     let good = encode(&ToTranscoder::Stop).unwrap();
-    assert_eq!(good, b"PC\x02\x00\x02");
+    assert_eq!(good, b"PC\x03\x00\x02");
     assert_eq!(decode::<ToTranscoder>(b"PC"), Err(WireError::Truncated(2)));
-    assert_eq!(decode::<ToTranscoder>(b"XC\x02\x00\x02"), Err(WireError::Magic(*b"XC")));
+    assert_eq!(decode::<ToTranscoder>(b"XC\x03\x00\x02"), Err(WireError::Magic(*b"XC")));
     let error = decode::<ToTranscoder>(b"PC\x09\x00\x02").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "link protocol version 9, this program speaks 2: daemon and transcoder must be the same build"
+        "link protocol version 9, this program speaks 3: daemon and transcoder must be the same build"
     );
     assert_eq!(
         decode::<ToTranscoder>(&vec![0; MAX_MESSAGE + 1]),
         Err(WireError::TooLarge(MAX_MESSAGE + 1))
     );
-    assert!(matches!(decode::<ToTranscoder>(b"PC\x02\x00\x07"), Err(WireError::Body(_))));
+    assert!(matches!(decode::<ToTranscoder>(b"PC\x03\x00\x07"), Err(WireError::Body(_))));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn the_largest_presentation_fits_a_message() {
 #[test]
 fn a_claimed_length_takes_no_memory() {
     // Begin: zero, format (fps 30, part 10, segment 120, gop 60, 96000, 0), then the renditions' count.
-    let mut datagram = b"PC\x02\x00\x02\x02\x1e\x0a\x78\x3c\x80\xee\x05\x00".to_vec();
+    let mut datagram = b"PC\x03\x00\x02\x02\x1e\x0a\x78\x3c\x80\xee\x05\x00".to_vec();
     datagram.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f]);
     assert!(matches!(decode::<FromTranscoder>(&datagram), Err(WireError::Body(_))));
 }
@@ -105,6 +105,7 @@ fn part() -> Part {
         next_aac: 580,
         next_sequence: 37,
         clocks: vec![],
+        composed: Default::default(),
     };
     Part {
         msn: 3,

@@ -65,6 +65,7 @@ fn resume() -> Resume {
         next_aac: 16,
         next_sequence: 2,
         clocks: vec![clock],
+        composed: Default::default(),
     }
 }
 

@@ -47,6 +47,7 @@ fn parts(count: usize) -> Vec<Part> {
                     next_aac: geometry.aac_at(end),
                     next_sequence: n as u32 + 2,
                     clocks: Vec::new(),
+                    composed: Default::default(),
                 },
             }
         })

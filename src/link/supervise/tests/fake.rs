@@ -113,6 +113,7 @@ impl Fake {
             "dropped" => {
                 self.figures(self.start.dropped.len() as u64, u64::from(self.start.dropped[0]))
             }
+            "seats" => self.figures(self.start.stage.seats.len() as u64, 0),
             "read" => self.read(n as u64),
             "abort" => std::process::abort(),
             "exit" => std::process::exit(n as i32),
@@ -198,6 +199,7 @@ impl Fake {
                 next_aac: 0,
                 next_sequence: 0,
                 clocks: vec![],
+                composed: Default::default(),
             },
         };
         change(&mut part);

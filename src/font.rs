@@ -1,13 +1,14 @@
-//! A 5x8 bitmap font for the lecture's slides: letters, digits, some signs. The eighth row is for
+//! A 5x8 bitmap font: letters, digits, some signs. For the lecture's slides, and for names where no other font is
+//! installed. The eighth row is for
 //! descenders.
 
 /// Width of a character cell: five columns and one of space.
-pub(super) const CELL: usize = 6;
+pub(crate) const CELL: usize = 6;
 /// Rows of a glyph.
-pub(super) const ROWS: usize = 8;
+pub(crate) const ROWS: usize = 8;
 
 /// The rows of a character's glyph, leftmost column in bit 4; nothing for what the font lacks.
-pub(super) fn glyph(character: char) -> Option<[u8; ROWS]> {
+pub(crate) fn glyph(character: char) -> Option<[u8; ROWS]> {
     GLYPHS.iter().find(|(c, _)| *c == character).map(|(_, rows)| *rows)
 }
 
